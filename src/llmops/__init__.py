@@ -1,0 +1,1 @@
+"""llmops: an operations platform for LLM and RAG applications."""
