@@ -13,8 +13,8 @@ _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 # The stop words of Lucene's EnglishAnalyzer with pronouns and question words that carry no topic.
 STOP_WORDS = frozenset(
     """a an and are as at be but by for from had has have he her his i if in into is it its no not of on or
-    our she such that the their them then there these they this to was we were what when where which who will with
-    you your how do does did can could should would""".split()
+    our she such that the their them then there these they this to was we were what when where which who
+    will with you your how do does did can could should would""".split()
 )
 _stemmer = snowballstemmer.stemmer("english")
 _stemmer_lock = threading.Lock()
