@@ -49,9 +49,7 @@ class Embedder(Protocol):
         """Word pieces of each text, special tokens included, without truncation."""
         ...
 
-    def embed(
-        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """`(len(texts), dimension)` unit vectors in the order given; `on_progress(n)` after each n more."""
         ...
 

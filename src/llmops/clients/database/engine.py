@@ -1,0 +1,112 @@
+"""Opening the ledger, and turning what a database can say into one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from llmops.clients.database.migrate import migrate
+from llmops.errors import ConfigurationError, MissingExtraError, StorageError
+
+_BUSY_TIMEOUT_MS = 10_000
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]+):[^@\s]+@")
+
+
+class Database:
+    """An open ledger at the newest schema. Every error of the driver leaves as a `StorageError`."""
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        self._engine = engine
+        self.place = place
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with self._mapped(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading."""
+        with self._mapped(), self._engine.connect() as connection:
+            yield connection
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StorageError(_explain(error, self.place)) from error
+
+
+def open_database(url: str, path: Path) -> Database:
+    """The ledger at `url`, or SQLite at `path` when `url` is empty; migrated to the newest schema.
+
+    Raises:
+        ConfigurationError: the URL cannot be understood.
+        StorageError: the database cannot be opened, read or migrated.
+    """
+    place = _PASSWORD.sub(r"\1:…@", url) if url else str(path)
+    try:
+        parsed = make_url(url or f"sqlite:///{path}")
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if not url:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    except (ArgumentError, NoSuchModuleError) as error:
+        problem = f"LLMOPS_DATABASE_URL {place!r} is not a database URL"
+        raise ConfigurationError(f"{problem}; write postgresql://user:password@host/name") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "serve") from error
+    except OSError as error:
+        raise StorageError(f"cannot make the ledger {place}: {error.strerror}; check the folder") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+    database = Database(engine, place)
+    try:
+        with database.begin() as connection:
+            migrate(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _explain(error: SQLAlchemyError, place: str) -> str:
+    said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip().splitlines()[0]
+    said = _PASSWORD.sub(r"\1:…@", said)
+    cures = {
+        "readonly": "make the folder and the file writable",
+        "unable to open": "check that the folder exists and is writable",
+        "disk": "free some disk space; nothing already written is lost",
+        "malformed": "restore the file from a backup, or move it away and run `llmops ingest` again",
+        "not a database": "restore the file from a backup, or move it away and run `llmops ingest` again",
+        "locked": "another process holds it; try again",
+        "connection": "is the database running, and is LLMOPS_DATABASE_URL right?",
+    }
+    cure = next((cure for word, cure in cures.items() if word in said.lower()), "run `llmops doctor`")
+    return f"the ledger {place} failed ({said}); {cure}"

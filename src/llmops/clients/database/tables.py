@@ -1,0 +1,126 @@
+"""All tables of the ledger in one metadata, so that one migration path serves them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time that is always aware and always UTC (SQLite forgets the zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy calls it by position)
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy calls it by position)
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("inference_id", String(64), primary_key=True),
+    Column("route", String(128), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("caller", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("prompt_digest", String(64), nullable=False),
+    Column("spec_hashes", JSON, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("ttft_ms", Float, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("content_policy", String(16), nullable=False),
+    Column("spans", LargeBinary, nullable=False),
+    Column("error", Text, nullable=False),
+    Index("traces_by_time", "started_at"),
+    Index("traces_by_route", "route", "started_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("feedback_id", String(64), primary_key=True),
+    Column("inference_id", String(64), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("correction", Text, nullable=False),
+    Column("caller", String(128), nullable=False),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("collection", String(128), primary_key=True),
+    Column("name", String(128), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("embedder", String(256), nullable=False),
+    Column("embedder_digest", String(64), nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("chunker", JSON, nullable=False),
+    Column("average_terms", Float, nullable=False),
+    Column("spec_hash", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("alias", String(128), primary_key=True),
+    Column("collection", String(128), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("collection", String(128), primary_key=True),
+    Column("document_id", String(64), primary_key=True),
+    Column("uri", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("n_chunks", Integer, nullable=False),
+    Column("n_bytes", Integer, nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("key_hash", String(64), nullable=False, unique=True),
+    Column("role", String(32), nullable=False),
+    Column("principals", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime, nullable=True),
+)

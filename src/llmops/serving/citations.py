@@ -1,0 +1,72 @@
+"""Citations in a stream: every marker that leaves names a passage that was in the context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from llmops.records import Citation, Passage
+
+_MARKER = re.compile(r"\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
+_OPEN = re.compile(r"[ \t]*\[[\d, ]{0,40}$|[ \t]+$")  # an unfinished marker, or blanks before one that may go
+_LEADING = re.compile(r"[ \t]*$")
+
+
+class CitationFilter:
+    """Lets text through, resolves `[1]` and `[1, 2]`, and removes markers that name no passage.
+
+    A stream may be cut anywhere: text is held back only while it could still become a marker, so the output and
+    the citations do not depend on the cuts.
+    """
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._passages: Mapping[int, Passage] = {p.number: p for p in passages}
+        self._cited: dict[int, Citation] = {}
+        self._held = ""
+        self.n_dropped = 0
+
+    def feed(self, text: str) -> str:
+        """The part of the text so far that may leave now."""
+        text = self._held + text
+        open_marker = _OPEN.search(text)
+        cut = open_marker.start() if open_marker else len(text)
+        self._held = text[cut:]
+        return self._resolve(text[:cut])
+
+    def finish(self) -> str:
+        """What was still held back at the end."""
+        rest, self._held = self._held, ""
+        return self._resolve(rest)
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """In the order of their first appearance."""
+        return tuple(self._cited.values())
+
+    def _resolve(self, text: str) -> str:
+        parts: list[str] = []
+        last = 0
+        for match in _MARKER.finditer(text):
+            numbers = [int(n) for n in match[1].split(",")]
+            known = [n for n in numbers if n in self._passages]
+            self.n_dropped += len(numbers) - len(known)
+            before = text[last : match.start()]
+            parts.append(before if known else _LEADING.sub("", before))
+            parts.extend(f"[{n}]" for n in known)
+            for n in known:
+                self._cited.setdefault(n, cite(self._passages[n]))
+            last = match.end()
+        return "".join(parts) + text[last:]
+
+
+def cite(passage: Passage) -> Citation:
+    chunk = passage.hit.chunk
+    return Citation(
+        number=passage.number,
+        chunk_id=chunk.chunk_id,
+        document_id=chunk.document_id,
+        uri=chunk.uri,
+        title=passage.title,
+        locator=chunk.locator,
+        text=chunk.text,
+    )

@@ -1,0 +1,92 @@
+"""What stands in `serving/`: routes (one file each) and model endpoints (`models.yaml`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from llmops.config import Section, Spec
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+
+
+class Price(Section):
+    """What the endpoint charges."""
+
+    input_usd_per_million_tokens: float = Field(default=0.0, ge=0)
+    output_usd_per_million_tokens: float = Field(default=0.0, ge=0)
+
+
+class TimeoutSpec(Section):
+    """How long to wait, in seconds."""
+
+    connect_s: float = Field(default=5.0, gt=0)
+    first_byte_s: float = Field(default=120.0, gt=0)
+    idle_s: float = Field(default=60.0, gt=0)
+    total_s: float = Field(default=900.0, gt=0)
+
+
+class ExtractiveEndpoint(Section):
+    """The embedded model: answers with sentences of the context. `LLMOPS_CHAT_URL` replaces it everywhere."""
+
+    type: Literal["extractive"]
+    embedder: str = Field(default="all-MiniLM-L6-v2", description="Packaged model name, or a folder.")
+
+
+class OpenAIEndpoint(Section):
+    """Any server that speaks the OpenAI chat API: vLLM, Ollama, llama.cpp, a vendor."""
+
+    type: Literal["openai"]
+    base_url: str = Field(pattern=r"^https?://", description="Up to and including /v1.")
+    model: str = Field(min_length=1, description="What the endpoint calls it.")
+    api_key_env: str = Field(default="", description="Environment variable that holds its key.")
+    price: Price = Price()
+    timeouts: TimeoutSpec = TimeoutSpec()
+
+
+Endpoint = Annotated[ExtractiveEndpoint | OpenAIEndpoint, Field(discriminator="type")]
+
+
+class ModelsSpec(Spec):
+    """`serving/models.yaml`: the endpoints that routes name."""
+
+    kind: ClassVar[str] = "models"
+
+    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+
+
+class RetrievalSpec(Section):
+    """How a route finds its context."""
+
+    collection: Name
+    k: int = Field(default=8, ge=1, le=100, description="Passages handed to the model, at most.")
+    candidates: int = Field(default=100, ge=1, le=1000, description="Depth of each search before fusion.")
+    fusion: Literal["dbsf", "rrf", "dense", "sparse"] = "dbsf"
+    rrf_k: int = Field(default=60, ge=1, description="Rank constant of reciprocal rank fusion.")
+    context_tokens: int = Field(default=1500, ge=50, description="Token budget of the packed context.")
+    filter: dict[str, JsonValue] = Field(default={}, description="Metadata every hit must match.")
+
+
+class TraceSpec(Section):
+    """How the contents of this route's traces are stored."""
+
+    content: Literal["scrubbed", "encrypted", "none"] = "scrubbed"
+
+
+class RouteSpec(Spec):
+    """`serving/NAME.yaml`: what `model: NAME` means to a caller.
+
+    With a prompt and retrieval it is a RAG route; with neither it forwards to its endpoint unchanged.
+    """
+
+    kind: ClassVar[str] = "route"
+
+    name: Name
+    description: str = Field(min_length=1)
+    model: Name = Field(description="An endpoint in models.yaml.")
+    prompt: str | None = Field(default=None, description="Prompt file, relative to this file.")
+    retrieval: RetrievalSpec | None = None
+    history_turns: int = Field(default=4, ge=0, le=50, description="Earlier turns handed to the model.")
+    trace: TraceSpec = TraceSpec()
+    examples: tuple[str, ...] = Field(default=(), description="Questions the chat page offers.")

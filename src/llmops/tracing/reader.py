@@ -1,0 +1,46 @@
+"""Reading traces back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, desc, select
+
+from llmops.clients.database import Database
+from llmops.clients.database.tables import traces
+from llmops.errors import NotFoundError
+from llmops.records import Trace, Usage
+from llmops.tracing.content import ContentVault
+
+
+class TraceReader:
+    def __init__(self, database: Database, vault: ContentVault) -> None:
+        self._database, self._vault = database, vault
+
+    def get(self, inference_id: str) -> Trace:
+        """One trace with every station's input and output.
+
+        Raises:
+            NotFoundError: no inference has this id.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(traces).where(traces.c.inference_id == inference_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(
+                f"no inference {inference_id!r} in the ledger; `llmops trace list` shows the latest"
+            )
+        return self._trace(row)
+
+    def latest(self, limit: int = 20, route: str | None = None) -> list[Trace]:
+        """The newest traces, newest first."""
+        query = select(traces).order_by(desc(traces.c.started_at)).limit(limit)
+        if route is not None:
+            query = query.where(traces.c.route == route)
+        with self._database.read() as connection:
+            return [self._trace(row) for row in connection.execute(query)]
+
+    def _trace(self, row: Row[Any]) -> Trace:
+        value = dict(row._mapping)
+        usage = Usage(input_tokens=value.pop("input_tokens"), output_tokens=value.pop("output_tokens"))
+        spans = self._vault.open(value.pop("spans"), value["content_policy"])
+        return Trace(**value, usage=usage, spans=spans)
