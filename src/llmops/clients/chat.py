@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,7 @@ class OpenAIChat:
         self._timeouts = timeouts or Timeouts()
         self._session: aiohttp.ClientSession | None = None
 
-    async def stream(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> AsyncIterator[Delta]:
+    async def stream(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> AsyncGenerator[Delta, None]:
         """Deltas of one answer, as `ChatModel.stream`."""
         body = {
             "model": self.model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,7 +117,7 @@ class ChatModel(Protocol):
     name: str
     model: str
 
-    def stream(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> AsyncIterator[Delta]:
+    def stream(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> AsyncGenerator[Delta, None]:
         """Deltas of one answer; the last carries finish reason and usage.
 
         Raises:

@@ -1,6 +1,6 @@
 """Specs: strict, frozen, hashed YAML files, and errors that name file, line, field and cure."""
 
 from llmops.config.load import load_spec, parse_yaml, read_text, validate
-from llmops.config.spec import Section, Spec, digest, json_schema
+from llmops.config.spec import Name, Section, Spec, digest, json_schema
 
-__all__ = ["Section", "Spec", "digest", "json_schema", "load_spec", "parse_yaml", "read_text", "validate"]
+__all__ = ["Name", "Section", "Spec", "digest", "json_schema", "load_spec", "parse_yaml", "read_text", "validate"]

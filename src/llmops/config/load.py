@@ -44,9 +44,7 @@ def read_text(path: Path) -> str:
         raise SpecError(str(path), "is not UTF-8 text; save it as UTF-8", line=line) from error
 
 
-def parse_yaml(
-    text: str, file: str, *, first_line: int = 1
-) -> tuple[dict[str, Any], dict[yaml_lines.Path, int]]:
+def parse_yaml(text: str, file: str, *, first_line: int = 1) -> tuple[dict[str, Any], dict[yaml_lines.Path, int]]:
     """A YAML mapping with its line numbers; a `$schema` key is for editors and is dropped."""
     value, lines = yaml_lines.parse_with_lines(text, file, first_line=first_line)
     if value is None:

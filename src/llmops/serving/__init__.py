@@ -1,0 +1,1 @@
+"""Serving: routes, and the line that turns a question into an answer."""

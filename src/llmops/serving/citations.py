@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from llmops.records import Citation, Passage
 
-_MARKER = re.compile(r"\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
-_OPEN = re.compile(r"[ \t]*\[[\d, ]{0,40}$|[ \t]+$")  # an unfinished marker, or blanks before one that may go
+_MARKER = re.compile(r"\[(\d{1,4}(?: ?, ?\d{1,4}){0,5})\]")
+_OPEN = re.compile(r"[ \t]*\[[\d, ]{0,39}$|[ \t]+$")  # an unfinished marker, or blanks before one that may go
 _LEADING = re.compile(r"[ \t]*$")
 
 
 class CitationFilter:
     """Lets text through, resolves `[1]` and `[1, 2]`, and removes markers that name no passage.
+
+    Brackets that follow a letter or digit and name no passage are code (`row[0]`) and stay.
 
     A stream may be cut anywhere: text is held back only while it could still become a marker, so the output and
     the citations do not depend on the cuts.
@@ -23,6 +25,7 @@ class CitationFilter:
         self._passages: Mapping[int, Passage] = {p.number: p for p in passages}
         self._cited: dict[int, Citation] = {}
         self._held = ""
+        self._before = ""  # the last character that left
         self.n_dropped = 0
 
     def feed(self, text: str) -> str:
@@ -49,13 +52,18 @@ class CitationFilter:
         for match in _MARKER.finditer(text):
             numbers = [int(n) for n in match[1].split(",")]
             known = [n for n in numbers if n in self._passages]
-            self.n_dropped += len(numbers) - len(known)
             before = text[last : match.start()]
+            last = match.end()
+            previous = text[match.start() - 1] if match.start() else self._before
+            if not known and previous.isalnum():
+                parts.append(before + match[0])
+                continue
+            self.n_dropped += len(numbers) - len(known)
             parts.append(before if known else _LEADING.sub("", before))
             parts.extend(f"[{n}]" for n in known)
             for n in known:
                 self._cited.setdefault(n, cite(self._passages[n]))
-            last = match.end()
+        self._before = text[-1:] or self._before
         return "".join(parts) + text[last:]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from llmops.config import Section, Spec
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+from llmops.config import Name, Section, Spec
+from llmops.retrieval.spec import RetrievalSpec
 
 
 class Price(Section):
@@ -54,18 +53,6 @@ class ModelsSpec(Spec):
     kind: ClassVar[str] = "models"
 
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
-
-
-class RetrievalSpec(Section):
-    """How a route finds its context."""
-
-    collection: Name
-    k: int = Field(default=8, ge=1, le=100, description="Passages handed to the model, at most.")
-    candidates: int = Field(default=100, ge=1, le=1000, description="Depth of each search before fusion.")
-    fusion: Literal["dbsf", "rrf", "dense", "sparse"] = "dbsf"
-    rrf_k: int = Field(default=60, ge=1, description="Rank constant of reciprocal rank fusion.")
-    context_tokens: int = Field(default=1500, ge=50, description="Token budget of the packed context.")
-    filter: dict[str, JsonValue] = Field(default={}, description="Metadata every hit must match.")
 
 
 class TraceSpec(Section):

@@ -1,0 +1,318 @@
+"""An ingestion run: source → documents → chunks → points, and a ledger row for each document.
+
+Order makes it safe to kill at any moment. A document's row is "pending" before its first point is written;
+new points are written before old ones are removed; the row is "indexed" last. A run that was killed is begun
+again, finds the pending rows and does just those documents once more, with the same point ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llmops.clients.database import Database
+from llmops.clients.protocols import Embedder, Filter, VectorStore
+from llmops.errors import CollectionShapeError, ConfigurationError, DocumentError
+from llmops.ingestion.documents import DocumentLedger, DocumentRow
+from llmops.ingestion.folder import SourceFile, fetch, list_folder
+from llmops.ingestion.prepare import Prepared, document_id, fingerprint, read_ahead
+from llmops.ingestion.report import DocumentProblem, IngestReport, Progress
+from llmops.ingestion.spec import IngestionSpec
+from llmops.records import DocumentState, Point
+from llmops.releases import CollectionBook, CollectionShape
+from llmops.tokens import Bm25, terms
+
+_WINDOW_CHUNKS = 256
+_SAMPLE_CHUNKS = 2_000
+_ANYONE = Filter(principals=None)
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexer:
+    """The parts a run works with."""
+
+    database: Database
+    store: VectorStore
+    collections: CollectionBook
+    load_embedder: Callable[[str], Embedder]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Attributes:
+    rebuild: build a new collection beside the old one and let the name point to it when it is complete.
+    allow_empty: obey a source that has become empty instead of holding the documents it had.
+    """
+
+    rebuild: bool = False
+    allow_empty: bool = False
+
+
+def ingest(
+    spec: IngestionSpec,
+    indexer: Indexer,
+    *,
+    options: Options | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> IngestReport:
+    """Bring the collection in line with its source; a second run right after it embeds nothing.
+
+    Raises:
+        SpecError: the source folder is missing.
+        CollectionShapeError: embedder or chunking changed; rebuild.
+        StorageError: the ledger or the vectors cannot be written; what is stored stays.
+    """
+    options = options or Options()
+    started = time.perf_counter()
+    root = (Path(spec.file).parent / spec.source.path).resolve()
+    listing = list_folder(spec.source, root, spec_file=spec.file)
+    embedder = indexer.load_embedder(spec.embed.model)
+    if spec.chunk.max_tokens > embedder.max_tokens:
+        problem = f"chunk.max_tokens {spec.chunk.max_tokens} is more than {embedder.name!r} reads"
+        raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")
+    shape = _shape_to_fill(spec, indexer, embedder, options)
+    rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
+    report = IngestReport(name=spec.name, collection=shape.collection if shape else "", n_found=len(listing.files))
+    report.listing_problems = listing.problems
+    if rows and not listing.files and not options.allow_empty:
+        problem = f"the source of {spec.name!r} is empty but the collection holds {len(rows)} documents"
+        raise ConfigurationError(f"{problem}; nothing was removed: mend source.path, or pass --allow-empty")
+    changed = _changed(listing.files, spec, rows, report, on_progress)
+    with read_ahead(_mixed(changed), spec, embedder.count_tokens) as prepared:
+        if shape is None:
+            prepared, average_terms = _measured(prepared)
+            shape = _create(spec, indexer, embedder, average_terms)
+            report.collection = shape.collection
+        run = _Run(spec, indexer, embedder, shape, rows, report, on_progress, len(changed))
+        run.index(prepared)
+    run.remove_missing({document_id(spec, file.uri) for file in listing.files}, complete=not listing.problems)
+    run.finish()
+    report.duration_s = time.perf_counter() - started
+    return report
+
+
+def _shape_to_fill(
+    spec: IngestionSpec, indexer: Indexer, embedder: Embedder, options: Options
+) -> CollectionShape | None:
+    """The collection this run brings up to date; None when a new one has to be made."""
+    serving, building = indexer.collections.serving(spec.name), indexer.collections.building(spec.name)
+    if building is not None and _mismatch(building, spec, embedder):
+        _discard(building, indexer)
+        building = None
+    if options.rebuild or serving is None:
+        return building
+    if problem := _mismatch(serving, spec, embedder):
+        raise CollectionShapeError(
+            f"collection {serving.collection!r} was built with {problem}; run `llmops ingest run {spec.name} "
+            "--rebuild` to build a new one beside it, or restore the spec"
+        )
+    return serving
+
+
+def _mismatch(shape: CollectionShape, spec: IngestionSpec, embedder: Embedder) -> str:
+    if shape.embedder_digest != embedder.digest:
+        return f"embedder {shape.embedder!r}, which differs from {embedder.name!r} as it is now"
+    now = spec.chunk.model_dump(mode="json")
+    if dict(shape.chunker) != now:
+        return f"chunking {dict(shape.chunker)}, and the spec now says {now}"
+    return ""
+
+
+def _create(spec: IngestionSpec, indexer: Indexer, embedder: Embedder, average_terms: float) -> CollectionShape:
+    shape = CollectionShape(
+        collection=indexer.collections.next_name(spec.name),
+        name=spec.name,
+        state="building",
+        embedder=embedder.name,
+        embedder_digest=embedder.digest,
+        dimension=embedder.dimension,
+        chunker=spec.chunk.model_dump(mode="json"),
+        average_terms=average_terms,
+        spec_hash=spec.spec_hash,
+        created_at=datetime.now(UTC),
+    )
+    if shape.collection in indexer.store.collections():
+        indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row
+    described = {"embedder": shape.embedder_digest, "chunker": dict(shape.chunker), "average_terms": average_terms}
+    indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described)
+    indexer.collections.register(shape)
+    return shape
+
+
+def _discard(shape: CollectionShape, indexer: Indexer) -> None:
+    DocumentLedger(indexer.database, shape.collection).clear()
+    if shape.collection in indexer.store.collections():
+        indexer.store.drop(shape.collection)
+    indexer.collections.forget(shape.collection)
+
+
+def _changed(
+    files: list[SourceFile],
+    spec: IngestionSpec,
+    rows: dict[str, DocumentRow],
+    report: IngestReport,
+    on_progress: OnProgress,
+) -> list[SourceFile]:
+    """Files whose fingerprint is not the ledger's; the others are counted, with what was wrong with them."""
+    changed = []
+    for n_done, file in enumerate(files, start=1):
+        row = rows.get(document_id(spec, file.uri))
+        if row is None or row.state == "pending" or not _is_same(file, spec, row):
+            changed.append(file)
+        elif row.state == "indexed":
+            report.n_unchanged += 1
+        else:
+            report.count(row.state)
+            report.problems.append(DocumentProblem(uri=row.uri, state=row.state, reason=row.reason))
+        on_progress(Progress(stage="scan", n_documents=len(files), n_done=n_done, n_embedded=0, uri=file.uri))
+    return changed
+
+
+def _is_same(file: SourceFile, spec: IngestionSpec, row: DocumentRow) -> bool:
+    try:
+        _, content_hash = fetch(file, max_bytes=spec.source.max_file_bytes)
+    except DocumentError:
+        return False
+    return row.fingerprint == fingerprint(spec, content_hash)
+
+
+def _mixed(files: list[SourceFile]) -> list[SourceFile]:
+    """An order that mixes the folders, the same in every run: the first chunks are a fair sample of all."""
+    return sorted(files, key=lambda file: hashlib.blake2b(file.uri.encode("utf-8", "replace")).digest())
+
+
+def _measured(prepared: Iterator[Prepared]) -> tuple[Iterator[Prepared], float]:
+    """Mean number of BM25 terms in the first 2,000 chunks, and the documents as if they had not been looked at."""
+    sample: list[Prepared] = []
+    lengths: list[int] = []
+    for item in prepared:
+        sample.append(item)
+        lengths.extend(len(terms(chunk.embedded_text)) for chunk in item.chunks)
+        if len(lengths) >= _SAMPLE_CHUNKS:
+            break
+    return itertools.chain(sample, prepared), max(sum(lengths) / len(lengths), 1.0) if lengths else 1.0
+
+
+class _Run:
+    """One run over one collection."""
+
+    def __init__(
+        self,
+        spec: IngestionSpec,
+        indexer: Indexer,
+        embedder: Embedder,
+        shape: CollectionShape,
+        rows: dict[str, DocumentRow],
+        report: IngestReport,
+        on_progress: OnProgress,
+        n_documents: int,
+    ) -> None:
+        self._spec, self._indexer, self._embedder, self._shape = spec, indexer, embedder, shape
+        self._store, self._collection = indexer.store, shape.collection
+        self._ledger = DocumentLedger(indexer.database, shape.collection)
+        self._bm25 = Bm25(average_terms=shape.average_terms)
+        self._rows, self._report, self._on_progress = rows, report, on_progress
+        self._n_documents, self._n_done = n_documents, 0
+
+    def index(self, prepared: Iterable[Prepared]) -> None:
+        window: list[Prepared] = []
+        for item in prepared:
+            window.append(item)
+            if sum(len(p.chunks) for p in window) >= _WINDOW_CHUNKS:
+                self._write(window)
+                window = []
+        self._write(window)
+
+    def remove_missing(self, present: set[str], *, complete: bool) -> None:
+        """Remove documents that the source no longer lists, when the listing is known to be complete."""
+        if not complete:
+            return
+        for row in [row for key, row in self._rows.items() if key not in present]:
+            self._store.delete_document(self._collection, row.document_id)
+            self._ledger.remove(row.document_id)
+            self._report.n_removed += 1
+
+    def finish(self) -> None:
+        self._store.flush()
+        serving = self._indexer.collections.serving(self._spec.name)
+        if serving is None or serving.collection != self._collection:
+            self._indexer.collections.point(self._spec.name, self._collection)
+        self._report.n_chunks = self._store.count(self._collection, where=_ANYONE)
+
+    def _write(self, window: list[Prepared]) -> None:
+        """Make a window of documents searchable, in the order that survives a kill."""
+        writable = [item for item in window if item.state in ("indexed", "empty", "skipped")]
+        self._ledger.put([self._row(item, "pending") for item in writable])
+        self._store.upsert(self._collection, self._points(writable))
+        for item in writable:
+            self._store.delete_document(
+                self._collection, item.document_id, keep=[chunk.chunk_id for chunk in item.chunks]
+            )
+        self._ledger.put([self._row(item, item.state) for item in window])
+        for item in window:
+            self._account(item)
+
+    def _points(self, items: list[Prepared]) -> list[Point]:
+        chunks = [chunk for item in items for chunk in item.chunks]
+        known_ids = [chunk.chunk_id for item in items if item.document_id in self._rows for chunk in item.chunks]
+        known = self._store.fetch(self._collection, known_ids, where=_ANYONE) if known_ids else {}
+        missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
+        vectors = self._embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
+        dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
+        self._report.n_reused += len(chunks) - len(missing)
+        return [
+            Point(
+                chunk=chunk,
+                dense=dense[chunk.chunk_id] if chunk.chunk_id in dense else known[chunk.chunk_id].dense,
+                sparse=self._bm25.document(chunk.embedded_text),
+            )
+            for chunk in chunks
+        ]
+
+    def _embedded(self, n: int) -> None:
+        self._report.n_embedded += n
+        self._tell("")
+
+    def _account(self, item: Prepared) -> None:
+        self._n_done += 1
+        self._report.count(item.state)
+        if item.state != "indexed":
+            self._report.problems.append(DocumentProblem(uri=item.uri, state=item.state, reason=item.reason))
+        self._tell(item.uri)
+
+    def _tell(self, uri: str) -> None:
+        self._on_progress(
+            Progress(
+                stage="index",
+                n_documents=self._n_documents,
+                n_done=self._n_done,
+                n_embedded=self._report.n_embedded,
+                uri=uri,
+            )
+        )
+
+    def _row(self, item: Prepared, state: DocumentState) -> DocumentRow:
+        """A document that fails keeps the chunks of its last good version, and its reason says so."""
+        before = self._rows.get(item.document_id)
+        kept = before.n_chunks if before is not None and item.state == "failed" else 0
+        reason = f"{item.reason} (its earlier version stays searchable)" if kept else item.reason
+        return DocumentRow(
+            collection=self._collection,
+            document_id=item.document_id,
+            uri=item.uri,
+            title=item.title,
+            state=state,
+            reason=reason,
+            n_chunks=kept or len(item.chunks),
+            n_bytes=item.n_bytes,
+            content_hash=item.content_hash,
+            fingerprint=item.fingerprint,
+            updated_at=datetime.now(UTC),
+        )
