@@ -17,6 +17,9 @@ class Settings:
         qdrant_url: address of a Qdrant server; default Qdrant Edge in `.llmops/vectors/`.
         qdrant_api_key: its key.
         trace_key: Fernet key (44 characters) for `content: encrypted`; default a file in `.llmops/`.
+        chat_url: base URL of an OpenAI-compatible endpoint that answers instead of the extractive model.
+        chat_model: what that endpoint calls its model.
+        chat_api_key: its key, or "".
         threads: processor cores the encoder may use; default all that this process may run on.
     """
 
@@ -24,6 +27,9 @@ class Settings:
     qdrant_url: str = ""
     qdrant_api_key: str = ""
     trace_key: str = ""
+    chat_url: str = ""
+    chat_model: str = ""
+    chat_api_key: str = ""
     threads: str = ""
 
     @classmethod

@@ -15,40 +15,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from llmops.clients.database import Database
-from llmops.clients.protocols import Embedder, Filter, VectorStore
-from llmops.errors import CollectionShapeError, ConfigurationError, DocumentError
+from llmops.clients.protocols import Embedder, Filter
+from llmops.errors import ConfigurationError, DocumentError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.folder import SourceFile, fetch, list_folder
 from llmops.ingestion.prepare import Prepared, document_id, fingerprint, read_ahead
 from llmops.ingestion.report import DocumentProblem, IngestReport, Progress
+from llmops.ingestion.shape import Indexer, create, discard, shape_to_fill
 from llmops.ingestion.spec import IngestionSpec
 from llmops.records import DocumentState, Point
-from llmops.releases import CollectionBook, CollectionShape
+from llmops.releases import CollectionShape
 from llmops.tokens import Bm25, terms
 
 _WINDOW_CHUNKS = 256
 _SAMPLE_CHUNKS = 2_000
+_KEPT_COLLECTIONS = 2  # the one that answers and the one before it
 _ANYONE = Filter(principals=None)
 
 OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Indexer:
-    """The parts a run works with."""
-
-    database: Database
-    store: VectorStore
-    collections: CollectionBook
-    load_embedder: Callable[[str], Embedder]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Attributes:
-    rebuild: build a new collection beside the old one and let the name point to it when it is complete.
-    allow_empty: obey a source that has become empty instead of holding the documents it had.
+    """How to run.
+
+    Attributes:
+        rebuild: build a new collection beside the old one; the name points to it when it is complete.
+        allow_empty: obey a source that has become empty instead of holding the documents it had.
     """
 
     rebuild: bool = False
@@ -77,7 +70,7 @@ def ingest(
     if spec.chunk.max_tokens > embedder.max_tokens:
         problem = f"chunk.max_tokens {spec.chunk.max_tokens} is more than {embedder.name!r} reads"
         raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")
-    shape = _shape_to_fill(spec, indexer, embedder, options)
+    shape = shape_to_fill(spec, indexer, embedder, rebuild=options.rebuild)
     rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
     report = IngestReport(name=spec.name, collection=shape.collection if shape else "", n_found=len(listing.files))
     report.listing_problems = listing.problems
@@ -85,72 +78,27 @@ def ingest(
         problem = f"the source of {spec.name!r} is empty but the collection holds {len(rows)} documents"
         raise ConfigurationError(f"{problem}; nothing was removed: mend source.path, or pass --allow-empty")
     changed = _changed(listing.files, spec, rows, report, on_progress)
-    with read_ahead(_mixed(changed), spec, embedder.count_tokens) as prepared:
+    with read_ahead(_mixed(changed), spec, embedder.count_tokens) as ready:
+        prepared = ready
         if shape is None:
-            prepared, average_terms = _measured(prepared)
-            shape = _create(spec, indexer, embedder, average_terms)
+            prepared, average_terms = _measured(ready)
+            shape = create(spec, indexer, embedder, average_terms)
             report.collection = shape.collection
-        run = _Run(spec, indexer, embedder, shape, rows, report, on_progress, len(changed))
+        run = _Run(
+            name=spec.name,
+            shape=shape,
+            indexer=indexer,
+            embedder=embedder,
+            rows=rows,
+            report=report,
+            on_progress=on_progress,
+            n_documents=len(changed),
+        )
         run.index(prepared)
     run.remove_missing({document_id(spec, file.uri) for file in listing.files}, complete=not listing.problems)
     run.finish()
     report.duration_s = time.perf_counter() - started
     return report
-
-
-def _shape_to_fill(
-    spec: IngestionSpec, indexer: Indexer, embedder: Embedder, options: Options
-) -> CollectionShape | None:
-    """The collection this run brings up to date; None when a new one has to be made."""
-    serving, building = indexer.collections.serving(spec.name), indexer.collections.building(spec.name)
-    if building is not None and _mismatch(building, spec, embedder):
-        _discard(building, indexer)
-        building = None
-    if options.rebuild or serving is None:
-        return building
-    if problem := _mismatch(serving, spec, embedder):
-        raise CollectionShapeError(
-            f"collection {serving.collection!r} was built with {problem}; run `llmops ingest run {spec.name} "
-            "--rebuild` to build a new one beside it, or restore the spec"
-        )
-    return serving
-
-
-def _mismatch(shape: CollectionShape, spec: IngestionSpec, embedder: Embedder) -> str:
-    if shape.embedder_digest != embedder.digest:
-        return f"embedder {shape.embedder!r}, which differs from {embedder.name!r} as it is now"
-    now = spec.chunk.model_dump(mode="json")
-    if dict(shape.chunker) != now:
-        return f"chunking {dict(shape.chunker)}, and the spec now says {now}"
-    return ""
-
-
-def _create(spec: IngestionSpec, indexer: Indexer, embedder: Embedder, average_terms: float) -> CollectionShape:
-    shape = CollectionShape(
-        collection=indexer.collections.next_name(spec.name),
-        name=spec.name,
-        state="building",
-        embedder=embedder.name,
-        embedder_digest=embedder.digest,
-        dimension=embedder.dimension,
-        chunker=spec.chunk.model_dump(mode="json"),
-        average_terms=average_terms,
-        spec_hash=spec.spec_hash,
-        created_at=datetime.now(UTC),
-    )
-    if shape.collection in indexer.store.collections():
-        indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row
-    described = {"embedder": shape.embedder_digest, "chunker": dict(shape.chunker), "average_terms": average_terms}
-    indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described)
-    indexer.collections.register(shape)
-    return shape
-
-
-def _discard(shape: CollectionShape, indexer: Indexer) -> None:
-    DocumentLedger(indexer.database, shape.collection).clear()
-    if shape.collection in indexer.store.collections():
-        indexer.store.drop(shape.collection)
-    indexer.collections.forget(shape.collection)
 
 
 def _changed(
@@ -200,26 +148,24 @@ def _measured(prepared: Iterator[Prepared]) -> tuple[Iterator[Prepared], float]:
     return itertools.chain(sample, prepared), max(sum(lengths) / len(lengths), 1.0) if lengths else 1.0
 
 
+@dataclass(kw_only=True)
 class _Run:
     """One run over one collection."""
 
-    def __init__(
-        self,
-        spec: IngestionSpec,
-        indexer: Indexer,
-        embedder: Embedder,
-        shape: CollectionShape,
-        rows: dict[str, DocumentRow],
-        report: IngestReport,
-        on_progress: OnProgress,
-        n_documents: int,
-    ) -> None:
-        self._spec, self._indexer, self._embedder, self._shape = spec, indexer, embedder, shape
-        self._store, self._collection = indexer.store, shape.collection
-        self._ledger = DocumentLedger(indexer.database, shape.collection)
-        self._bm25 = Bm25(average_terms=shape.average_terms)
-        self._rows, self._report, self._on_progress = rows, report, on_progress
-        self._n_documents, self._n_done = n_documents, 0
+    name: str
+    shape: CollectionShape
+    indexer: Indexer
+    embedder: Embedder
+    rows: dict[str, DocumentRow]
+    report: IngestReport
+    on_progress: OnProgress
+    n_documents: int
+    n_done: int = 0
+
+    def __post_init__(self) -> None:
+        self._store, self._collection = self.indexer.store, self.shape.collection
+        self._ledger = DocumentLedger(self.indexer.database, self.shape.collection)
+        self._bm25 = Bm25(average_terms=self.shape.average_terms)
 
     def index(self, prepared: Iterable[Prepared]) -> None:
         window: list[Prepared] = []
@@ -234,39 +180,46 @@ class _Run:
         """Remove documents that the source no longer lists, when the listing is known to be complete."""
         if not complete:
             return
-        for row in [row for key, row in self._rows.items() if key not in present]:
+        for row in [row for key, row in self.rows.items() if key not in present]:
             self._store.delete_document(self._collection, row.document_id)
             self._ledger.remove(row.document_id)
-            self._report.n_removed += 1
+            self.report.n_removed += 1
 
     def finish(self) -> None:
         self._store.flush()
-        serving = self._indexer.collections.serving(self._spec.name)
+        serving = self.indexer.collections.serving(self.name)
         if serving is None or serving.collection != self._collection:
-            self._indexer.collections.point(self._spec.name, self._collection)
-        self._report.n_chunks = self._store.count(self._collection, where=_ANYONE)
+            self.indexer.collections.point(self.name, self._collection)
+            for old in [s for s in self.indexer.collections.all() if s.name == self.name][:-_KEPT_COLLECTIONS]:
+                discard(old, self.indexer)
+        self.report.n_chunks = self._store.count(self._collection, where=_ANYONE)
 
     def _write(self, window: list[Prepared]) -> None:
         """Make a window of documents searchable, in the order that survives a kill."""
-        writable = [item for item in window if item.state in ("indexed", "empty", "skipped")]
+        writable = [item for item in window if not self._keeps_earlier_version(item)]
         self._ledger.put([self._row(item, "pending") for item in writable])
         self._store.upsert(self._collection, self._points(writable))
         for item in writable:
-            self._store.delete_document(
-                self._collection, item.document_id, keep=[chunk.chunk_id for chunk in item.chunks]
-            )
+            if item.document_id in self.rows:  # a document without a row has no earlier points
+                kept = [chunk.chunk_id for chunk in item.chunks]
+                self._store.delete_document(self._collection, item.document_id, keep=kept)
         self._ledger.put([self._row(item, item.state) for item in window])
         for item in window:
             self._account(item)
 
+    def _keeps_earlier_version(self, item: Prepared) -> bool:
+        """A file that cannot be read any more leaves its last complete version searchable."""
+        before = self.rows.get(item.document_id)
+        return item.state == "failed" and before is not None and before.state in ("indexed", "failed")
+
     def _points(self, items: list[Prepared]) -> list[Point]:
         chunks = [chunk for item in items for chunk in item.chunks]
-        known_ids = [chunk.chunk_id for item in items if item.document_id in self._rows for chunk in item.chunks]
+        known_ids = [chunk.chunk_id for item in items if item.document_id in self.rows for chunk in item.chunks]
         known = self._store.fetch(self._collection, known_ids, where=_ANYONE) if known_ids else {}
         missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
-        vectors = self._embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
+        vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
         dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
-        self._report.n_reused += len(chunks) - len(missing)
+        self.report.n_reused += len(chunks) - len(missing)
         return [
             Point(
                 chunk=chunk,
@@ -277,31 +230,30 @@ class _Run:
         ]
 
     def _embedded(self, n: int) -> None:
-        self._report.n_embedded += n
+        self.report.n_embedded += n
         self._tell("")
 
     def _account(self, item: Prepared) -> None:
-        self._n_done += 1
-        self._report.count(item.state)
+        self.n_done += 1
+        self.report.count(item.state)
         if item.state != "indexed":
-            self._report.problems.append(DocumentProblem(uri=item.uri, state=item.state, reason=item.reason))
+            self.report.problems.append(DocumentProblem(uri=item.uri, state=item.state, reason=item.reason))
         self._tell(item.uri)
 
     def _tell(self, uri: str) -> None:
-        self._on_progress(
+        self.on_progress(
             Progress(
                 stage="index",
-                n_documents=self._n_documents,
-                n_done=self._n_done,
-                n_embedded=self._report.n_embedded,
+                n_documents=self.n_documents,
+                n_done=self.n_done,
+                n_embedded=self.report.n_embedded,
                 uri=uri,
             )
         )
 
     def _row(self, item: Prepared, state: DocumentState) -> DocumentRow:
         """A document that fails keeps the chunks of its last good version, and its reason says so."""
-        before = self._rows.get(item.document_id)
-        kept = before.n_chunks if before is not None and item.state == "failed" else 0
+        kept = self.rows[item.document_id].n_chunks if self._keeps_earlier_version(item) else 0
         reason = f"{item.reason} (its earlier version stays searchable)" if kept else item.reason
         return DocumentRow(
             collection=self._collection,

@@ -27,13 +27,14 @@ _log = logging.getLogger("llmops.tracing")
 class TraceWriter:
     """Flushes every 100 ms or 1,000 rows, one transaction each, and once more on `close`.
 
-    A full queue pushes back on whoever adds to it. When the ledger cannot be written, rows stay queued and are
-    tried again every second; `failing_since` then says since when (a monotonic time), for `/readyz`.
+    A full queue pushes back on new requests (`wait_for_room`). When the ledger cannot be written, rows
+    stay queued and are tried again every second; `failing_since` then says since when (a monotonic time), for `/readyz`.
     """
 
     def __init__(self, database: Database, vault: ContentVault, *, capacity: int = 10_000) -> None:
         self._database, self._vault = database, vault
-        self._queue: queue.Queue[Trace] = queue.Queue(maxsize=capacity)
+        self._queue: queue.SimpleQueue[Trace] = queue.SimpleQueue()
+        self._capacity = capacity
         self._pending: list[Trace] = []
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -52,25 +53,26 @@ class TraceWriter:
         return self._n_added - self._n_done
 
     def add(self, trace: Trace) -> None:
-        """Queue a trace; returns at once unless the queue is full.
-
-        Raises:
-            BusyError: the queue stayed full for five seconds: the ledger cannot keep up or cannot be written.
-        """
+        """Queue a trace; never waits, so that an event loop can call it."""
         with self._lock:
             self._n_added += 1
-        try:
-            self._queue.put(trace, timeout=_PUSH_BACK_S)
-        except queue.Full:
-            with self._lock:
-                self._n_added -= 1
-            problem = f"the trace queue is full ({self.last_error or 'the ledger cannot keep up'})"
-            raise BusyError(f"{problem}; mend the ledger and try again") from None
+        self._queue.put(trace)
+
+    def wait_for_room(self, timeout_s: float = _PUSH_BACK_S) -> None:
+        """Wait while the queue is full: called in a thread before a request is begun.
+
+        Raises:
+            BusyError: it stayed full: the ledger cannot keep up or cannot be written.
+        """
+        with self._progress:
+            if not self._progress.wait_for(lambda: not self.is_full, timeout=timeout_s):
+                problem = f"the trace queue is full ({self.last_error or 'the ledger cannot keep up'})"
+                raise BusyError(f"{problem}; mend the ledger and try again")
 
     @property
     def is_full(self) -> bool:
-        """True when `add` would wait; an event loop then calls it in a thread."""
-        return self._queue.full()
+        """True when as many traces wait as the writer holds; new requests have to wait then."""
+        return self.depth >= self._capacity
 
     def flush(self, timeout_s: float = _CLOSE_WITHIN_S) -> bool:
         """Wait until everything added so far is in the ledger; False when that did not happen in time."""

@@ -1,0 +1,1 @@
+"""A workspace: the folder of an application's specs, opened with its state."""

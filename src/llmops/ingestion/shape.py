@@ -1,0 +1,85 @@
+"""Which collection a run fills, and whether the spec still fits what it was built with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from llmops.clients.database import Database
+from llmops.clients.protocols import Embedder, VectorStore
+from llmops.errors import CollectionShapeError
+from llmops.ingestion.documents import DocumentLedger
+from llmops.ingestion.spec import IngestionSpec
+from llmops.releases import CollectionBook, CollectionShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexer:
+    """The parts a run works with."""
+
+    database: Database
+    store: VectorStore
+    collections: CollectionBook
+    load_embedder: Callable[[str], Embedder]
+
+
+def shape_to_fill(
+    spec: IngestionSpec, indexer: Indexer, embedder: Embedder, *, rebuild: bool
+) -> CollectionShape | None:
+    """The collection this run brings up to date; None when a new one has to be made.
+
+    Raises:
+        CollectionShapeError: the spec no longer fits the collection, and no rebuild was asked for.
+    """
+    serving, building = indexer.collections.serving(spec.name), indexer.collections.building(spec.name)
+    if building is not None and _mismatch(building, spec, embedder):
+        discard(building, indexer)
+        building = None
+    if rebuild or serving is None:
+        return building
+    if problem := _mismatch(serving, spec, embedder):
+        raise CollectionShapeError(
+            f"collection {serving.collection!r} was built with {problem}; run `llmops ingest run {spec.name} "
+            "--rebuild` to build a new one beside it, or restore the spec"
+        )
+    return serving
+
+
+def _mismatch(shape: CollectionShape, spec: IngestionSpec, embedder: Embedder) -> str:
+    if shape.embedder_digest != embedder.digest:
+        return f"embedder {shape.embedder!r}, which differs from {embedder.name!r} as it is now"
+    now = spec.chunk.model_dump(mode="json")
+    if dict(shape.chunker) != now:
+        return f"chunking {dict(shape.chunker)}, and the spec now says {now}"
+    return ""
+
+
+def create(spec: IngestionSpec, indexer: Indexer, embedder: Embedder, average_terms: float) -> CollectionShape:
+    """A new, empty collection that no name points to yet."""
+    shape = CollectionShape(
+        collection=indexer.collections.next_name(spec.name),
+        name=spec.name,
+        state="building",
+        embedder=embedder.name,
+        embedder_digest=embedder.digest,
+        dimension=embedder.dimension,
+        chunker=spec.chunk.model_dump(mode="json"),
+        average_terms=average_terms,
+        spec_hash=spec.spec_hash,
+        created_at=datetime.now(UTC),
+    )
+    if shape.collection in indexer.store.collections():
+        indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row
+    described = {"embedder": shape.embedder_digest, "chunker": dict(shape.chunker), "average_terms": average_terms}
+    indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described)
+    indexer.collections.register(shape)
+    return shape
+
+
+def discard(shape: CollectionShape, indexer: Indexer) -> None:
+    """Remove a collection with its document rows."""
+    DocumentLedger(indexer.database, shape.collection).clear()
+    if shape.collection in indexer.store.collections():
+        indexer.store.drop(shape.collection)
+    indexer.collections.forget(shape.collection)
