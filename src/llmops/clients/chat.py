@@ -55,7 +55,9 @@ class OpenAIChat:
         self._timeouts = timeouts or Timeouts()
         self._session: aiohttp.ClientSession | None = None
 
-    async def stream(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> AsyncGenerator[Delta, None]:
+    async def stream(
+        self, messages: Sequence[Message], parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta, None]:
         """Deltas of one answer, as `ChatModel.stream`."""
         body = {
             "model": self.model,
@@ -71,7 +73,7 @@ class OpenAIChat:
                     finish_reason = delta.finish_reason or finish_reason
                     yield delta
         if finish_reason is None:
-            raise self._cut()
+            raise self.cut_off()
 
     @asynccontextmanager
     async def send(self, body: bytes) -> AsyncIterator[EndpointResponse]:
@@ -85,7 +87,7 @@ class OpenAIChat:
                 async with asyncio.timeout(self._timeouts.first_byte_s):
                     response = await self._open().post(self._url, data=body, headers=self._headers)
             except TimeoutError:
-                raise self._too_slow(f"no answer within {self._timeouts.first_byte_s:g} s") from None
+                raise self.too_slow(f"no answer within {self._timeouts.first_byte_s:g} s") from None
             async with response:
                 wrapped = EndpointResponse(self, response, self._timeouts)
                 if response.status >= 400:
@@ -164,10 +166,10 @@ class OpenAIChat:
             retry_after=response.headers.get("Retry-After"),
         )
 
-    def _too_slow(self, what: str) -> EndpointTimeoutError:
+    def too_slow(self, what: str) -> EndpointTimeoutError:
         return EndpointTimeoutError(f"model endpoint {self.name!r}: {what}; try again", endpoint=self.name)
 
-    def _cut(self) -> EndpointProtocolError:
+    def cut_off(self) -> EndpointProtocolError:
         return EndpointProtocolError(
             f"model endpoint {self.name!r} cut the answer off before its end; try again", endpoint=self.name
         )
@@ -178,7 +180,7 @@ class OpenAIChat:
         try:
             yield
         except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError) as error:
-            raise self._too_slow("it does not accept a connection in time") from error
+            raise self.too_slow("it does not accept a connection in time") from error
         except aiohttp.ClientConnectorError as error:
             problem = f"model endpoint {self.name!r} cannot be reached at {self._url} ({error.strerror or error})"
             raise EndpointUnreachableError(
@@ -191,7 +193,7 @@ class OpenAIChat:
             problem = f"model endpoint {self.name!r} does not speak HTTP as expected ({error.message})"
             raise EndpointProtocolError(f"{problem}; is {self._url} right?", endpoint=self.name) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
-            raise self._cut() from error
+            raise self.cut_off() from error
 
 
 class EndpointResponse:
@@ -211,7 +213,7 @@ class EndpointResponse:
                 async with asyncio.timeout(self._timeouts.idle_s):
                     piece = await self._response.content.readany()
             except TimeoutError:
-                raise self._endpoint._too_slow(f"silent for {self._timeouts.idle_s:g} s") from None
+                raise self._endpoint.too_slow(f"silent for {self._timeouts.idle_s:g} s") from None
             if not piece:
                 return
             yield piece
@@ -230,7 +232,13 @@ class EndpointResponse:
         return b"".join(parts)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Whole server-sent events.
+        """Whole server-sent events, one by one."""
+        async for batch in self.batches():
+            for event in batch:
+                yield event
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Whole server-sent events, those together that arrived together.
 
         Raises:
             EndpointProtocolError: the body is no event stream.
@@ -240,12 +248,12 @@ class EndpointResponse:
         splitter = EventSplitter()
         try:
             async for piece in self.pieces():
-                for event in splitter.feed(piece):
-                    yield event
+                if batch := list(splitter.feed(piece)):
+                    yield batch
         except EventTooLargeError as error:
             raise self._endpoint.nonsense(splitter.rest) from error
         if splitter.rest:
-            yield splitter.rest
+            yield [splitter.rest]
 
 
 def _message(error: Any) -> str:

@@ -40,21 +40,23 @@ class Question:
 
 async def answer(route: Route, question: Question, record: Record) -> Answer:
     """The whole answer at once."""
-    async with aclosing(stream_answer(route, question, record)) as stream:
+    inference = open_inference(route, question.caller)
+    async with aclosing(stream_answer(route, question, inference, record)) as stream:
         async for item in stream:
             if isinstance(item, Answer):
                 return item
     raise AssertionError("the line ended without an answer")
 
 
-async def stream_answer(route: Route, question: Question, record: Record) -> AsyncGenerator[Delta | Answer, None]:
+async def stream_answer(
+    route: Route, question: Question, inference: Inference, record: Record
+) -> AsyncGenerator[Delta | Answer, None]:
     """Text as it may leave, then the `Answer`; the trace is recorded however it ends.
 
     Raises:
         RequestError: the question cannot be asked of this route.
         EndpointError: the model failed, before or after the first text.
     """
-    inference = open_inference(route, question.caller)
     try:
         passages = await _context(route, question, inference)
         prompt = _render(route, question, passages, inference)

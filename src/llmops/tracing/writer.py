@@ -28,7 +28,7 @@ class TraceWriter:
     """Flushes every 100 ms or 1,000 rows, one transaction each, and once more on `close`.
 
     A full queue pushes back on new requests (`wait_for_room`). When the ledger cannot be written, rows
-    stay queued and are tried again every second; `failing_since` then says since when (a monotonic time), for `/readyz`.
+    stay queued and are tried again every second; `failing_since` then says since when (monotonic).
     """
 
     def __init__(self, database: Database, vault: ContentVault, *, capacity: int = 10_000) -> None:

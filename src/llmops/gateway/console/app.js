@@ -2,7 +2,7 @@
 
 import { GatewayError, ask, listRoutes } from "./api.js";
 import { element, errorNotice } from "./dom.js";
-import { closePassage } from "./passage.js";
+import { closeOrphanedPassage } from "./passage.js";
 import { TurnView } from "./turn.js";
 
 const HISTORY_TURNS = 10;
@@ -11,6 +11,9 @@ const UNUSUAL_ENDS = {
   length: "The answer ends here because it reached its length limit.",
   content_filter: "The answer was held back by a filter.",
 };
+
+/** On glass, focus in the question would raise the keyboard over the answer. */
+const TYPES_WITH_KEYS = matchMedia("(pointer: fine)");
 
 const page = Object.fromEntries(
   ["route", "route-field", "new-conversation", "welcome", "conversation", "composer", "question", "send", "stop"].map(
@@ -76,8 +79,8 @@ function submit(question) {
 async function answer(turn) {
   if (underWay) return;
   const controller = (underWay = new AbortController());
-  closePassage(page.question);
   turn.view.begin();
+  closeOrphanedPassage();
   Object.assign(turn, { text: "", citations: [], usage: null, finish: null, inferenceId: null, firstAt: null });
   drawComposer();
   scrollToEnd();
@@ -146,21 +149,22 @@ function sentence(failure, text) {
 function figures({ sentAt, firstAt, usage, route }) {
   const seconds = (ms) => `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
   const tokens = (count) => count.toLocaleString("en");
-  const parts = routes.length > 1 ? [route] : [];
-  if (firstAt) parts.push(`first text after ${seconds(firstAt - sentAt)}`, `${seconds(performance.now() - sentAt)} in all`);
+  const parts = [];
+  if (firstAt) parts.push(`First text after ${seconds(firstAt - sentAt)}`, `${seconds(performance.now() - sentAt)} in all`);
   if (usage) parts.push(`${tokens(usage.prompt_tokens)} tokens read, ${tokens(usage.completion_tokens)} written`);
+  if (parts.length && routes.length > 1) parts.push(route);
   return parts.join(" · ");
 }
 
 function newConversation() {
   underWay?.abort();
   underWay = null;
-  closePassage();
   turns = [];
   page.conversation.replaceChildren();
+  closeOrphanedPassage();
   if (routes.length) drawWelcome();
   drawComposer();
-  page.question.focus();
+  if (TYPES_WITH_KEYS.matches) page.question.focus();
 }
 
 // The composer
@@ -182,10 +186,10 @@ function submitComposer() {
   submit(question);
 }
 
-// A finger on glass would have the keyboard rise over the answer; and who is elsewhere on the page stays there.
+// Whoever is elsewhere on the page by now stays there.
 function returnFocus() {
-  const idle = document.activeElement === document.body || document.activeElement === null;
-  if (idle && matchMedia("(pointer: fine)").matches) page.question.focus({ preventScroll: true });
+  const idle = [document.body, page.stop, null].includes(document.activeElement);
+  if (idle && TYPES_WITH_KEYS.matches) page.question.focus({ preventScroll: true });
 }
 
 // Drawing

@@ -57,16 +57,15 @@ class FeedbackRow {
   async #submit(event) {
     event.preventDefault();
     this.#busy(true);
+    let failure = null;
     try {
       await sendFeedback(this.#record());
-      this.#thank();
     } catch (error) {
-      if (!(error instanceof GatewayError)) throw error;
-      this.error.replaceChildren(element("span", { "data-testid": "error" }, error.message));
-      this.send.textContent = "Send again";
-    } finally {
-      this.#busy(false);
+      failure = error;
     }
+    this.#busy(false);
+    if (failure) this.#refuse(failure);
+    else this.#thank();
   }
 
   #record() {
@@ -89,5 +88,19 @@ class FeedbackRow {
     this.form.hidden = true;
     this.comment.value = this.correction.value = "";
     this.outcome.replaceChildren(element("span", { "data-testid": "feedback-done" }, "Thank you: recorded"));
+    keepFocus(this.#liked ? this.up : this.down);
   }
+
+  #refuse(failure) {
+    if (!(failure instanceof GatewayError)) throw failure;
+    this.error.replaceChildren(element("span", { "data-testid": "error" }, failure.message));
+    this.send.textContent = "Send again";
+    keepFocus(this.send);
+  }
+}
+
+// Disabling or hiding the button in use drops the focus to the page's start; whoever went elsewhere stays there.
+function keepFocus(control) {
+  const { activeElement } = document;
+  if (activeElement === document.body || !activeElement?.checkVisibility()) control.focus({ preventScroll: true });
 }

@@ -23,15 +23,20 @@ export function openPassage({ citations, index, opener, turn }) {
   panel.focus({ preventScroll: true });
 }
 
-/** Closes the panel; focus goes back to where it came from, or to `otherwise` where that is gone. */
-export function closePassage(otherwise = null) {
+/** Closes the panel if the answer it was opened from is no longer on the page. */
+export function closeOrphanedPassage() {
+  if (shown && !shown.opener.isConnected) closePassage();
+}
+
+/** Closes the panel; focus goes back to where it came from. */
+function closePassage() {
   if (!shown) return;
   const { opener } = shown;
   light(null);
   shown = null;
   panel.hidden = true;
   document.body.classList.remove("with-passage");
-  (opener.isConnected ? opener : otherwise)?.focus();
+  opener.focus();
 }
 
 function draw() {
@@ -68,7 +73,7 @@ function step(by) {
 
 parts.previous.addEventListener("click", () => step(-1));
 parts.next.addEventListener("click", () => step(1));
-parts.close.addEventListener("click", () => closePassage());
+parts.close.addEventListener("click", closePassage);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && shown) {
     event.preventDefault();

@@ -6,7 +6,11 @@ import { element } from "./dom.js";
 const FENCE = /^\s*(```+|~~~+)/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,3})[.)])\s+(.*)$/;
 const HEADING = /^#{1,6}\s+(.*)$/;
-const INLINE = /`([^`\n]+)`|\*\*(?=\S)([\s\S]+?)\*\*|\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/g;
+const CODE = /`([^`\n]+)`/;
+const BOLD = /\*\*(?=\S)([\s\S]+?)\*\*/;
+const EMPHASIS = /(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<=\S)\*(?![\w*])/; // 2*3*4 is a product
+const MARKERS = /\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/;
+const INLINE = new RegExp([CODE, BOLD, EMPHASIS, MARKERS].map(({ source }) => source).join("|"), "g");
 
 /** Draws growing text into `container`: only the blocks that changed are built anew, so a selection above survives. */
 export class AnswerText {
@@ -17,7 +21,7 @@ export class AnswerText {
     this.#container = container;
   }
 
-  /** `marker(number)` returns the node for one citation marker. */
+  /** `marker(number)` returns the node or text for one citation marker. */
   draw(text, marker) {
     const blocks = blocksOf(text);
     blocks.forEach((block, index) => {
@@ -122,10 +126,11 @@ function inline(text, marker) {
   const nodes = [];
   let end = 0;
   for (const match of text.matchAll(INLINE)) {
-    const [whole, code, bold, numbers] = match;
+    const [whole, code, bold, emphasis, numbers] = match;
     nodes.push(text.slice(end, match.index));
     if (code !== undefined) nodes.push(element("code", {}, code));
     else if (bold !== undefined) nodes.push(element("strong", {}, ...inline(bold, marker)));
+    else if (emphasis !== undefined) nodes.push(element("em", {}, ...inline(emphasis, marker)));
     else nodes.push(...numbers.split(",").map((number) => marker(Number(number))));
     end = match.index + whole.length;
   }

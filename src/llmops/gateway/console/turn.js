@@ -5,15 +5,20 @@ import { feedbackRow } from "./feedback.js";
 import { openPassage } from "./passage.js";
 import { AnswerText } from "./render.js";
 
+/** A marker of which the closing bracket has not arrived. */
+const HALF_MARKER = /\[[\d,\s]*$/;
+
 export class TurnView {
   #text;
-  #citations = [];
+  /** Null while words arrive: passages come with the answer's end. */
+  #citations = null;
 
   constructor(question, onRetry) {
     this.onRetry = onRetry;
     // Announced once whole: aria-busy holds the announcement back while words still arrive.
     this.body = element("div", { class: "answer", "data-testid": "answer", "aria-live": "polite", "aria-busy": "true" });
     this.status = element("p", { class: "status", role: "status" });
+    this.figures = element("p", { class: "status figures" });
     this.after = element("div", { class: "after" });
     this.#text = new AnswerText(this.body);
     this.root = element(
@@ -21,23 +26,26 @@ export class TurnView {
       { class: "turn", "aria-label": "Question and answer" },
       element("p", { class: "question" }, question),
       this.body,
-      this.after,
       this.status,
+      this.after,
+      this.figures,
     );
   }
 
   /** Makes the turn ready for its first or another try. */
   begin() {
-    this.#citations = [];
+    this.#citations = null;
     this.#text.clear();
     this.after.replaceChildren();
     this.body.setAttribute("aria-busy", "true");
     this.status.className = "status working";
     this.status.textContent = "Answering…";
+    this.figures.textContent = "";
   }
 
   drawText(text) {
-    this.#text.draw(text, (number) => this.#marker(number));
+    const whole = this.#citations ? text : text.replace(HALF_MARKER, "");
+    this.#text.draw(whole, (number) => this.#marker(number));
   }
 
   /** Ends the turn: markers become buttons, and sources, notice, feedback and figures stand below the answer. */
@@ -54,12 +62,14 @@ export class TurnView {
     this.after.replaceChildren(...rows);
     if (inferenceId) this.root.dataset.inferenceId = inferenceId;
     this.status.className = "status";
-    this.status.textContent = figures;
+    this.status.textContent = "";
+    this.figures.textContent = figures;
   }
 
   #marker(number) {
+    if (!this.#citations) return element("span", { class: "marker" }, `[${number}]`);
     const index = this.#citations.findIndex((citation) => citation.number === number);
-    if (index < 0) return element("span", { class: "marker" }, `[${number}]`);
+    if (index < 0) return `[${number}]`;
     const title = this.#citations[index].title || this.#citations[index].uri;
     const attributes = { class: "marker", "data-testid": "citation", title, "aria-label": `Source ${number}: ${title}` };
     return this.#opener(index, attributes, String(number));

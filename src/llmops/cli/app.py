@@ -1,0 +1,64 @@
+"""The commands, and how their errors end: one sentence on standard error and the exit code of DESIGN."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.core import TyperGroup
+
+from llmops.cli import ask, doctor, ingest, init, key, schema, search, trace, up
+from llmops.errors import LlmopsError
+
+_ORDER = ("init", "up", "doctor", "ingest", "search", "ask", "trace", "key", "schema")
+
+
+class _InOrder(TyperGroup):
+    """Commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+app = typer.Typer(
+    name="llmops",
+    cls=_InOrder,
+    help="Build, evaluate, promote, serve and watch everything that can change an answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(init.init)
+app.command("up")(up.up)
+app.command("doctor")(doctor.doctor)
+app.add_typer(ingest.app, name="ingest")
+app.command("search")(search.search)
+app.command("ask")(ask.ask)
+app.add_typer(trace.app, name="trace")
+app.add_typer(key.app, name="key")
+app.command("schema")(schema.schema)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        app(args=list(arguments), prog_name="llmops")
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except LlmopsError as error:
+        _tell(error, as_json="--json" in arguments)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; say no more
+    return 0
+
+
+def _tell(error: LlmopsError, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": {"message": str(error), "type": type(error).__name__}}))
+    else:
+        print(f"llmops: {error}", file=sys.stderr)

@@ -1,0 +1,201 @@
+"""One way to work with a workspace, whether this process opens it or a running `llmops up` owns it."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import anyio
+import orjson
+
+from llmops.clients.sse import EventSplitter, data_of
+from llmops.errors import LlmopsError, RequestError, StorageError, WorkspaceBusyError
+from llmops.ingestion.report import Progress
+from llmops.ingestion.run import Options
+from llmops.records import EVERYONE, Answer, Caller, Delta
+from llmops.serving.answer import Question, open_inference, stream_answer
+from llmops.serving.conversation import Conversation
+from llmops.settings import Settings
+from llmops.workspace.files import load_files
+from llmops.workspace.opened import Workspace
+from llmops.workspace.ownership import Owner, find_owner
+
+OnText = Callable[[str], None]
+OnProgress = Callable[[Progress], None]
+
+
+class Face(Protocol):
+    """What the commands need; results are the JSON of the HTTP API."""
+
+    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]: ...
+
+    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]: ...
+
+    def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]: ...
+
+
+@contextmanager
+def open_face(root: Path) -> Iterator[Face]:
+    """The owner's admin API when a gateway runs on this workspace, else the workspace itself.
+
+    Raises:
+        WorkspaceBusyError: another command is using it.
+    """
+    load_files(root)
+    settings = Settings.from_environment()
+    owner = None if settings.qdrant_url else find_owner(root)
+    if owner is not None and owner.url:
+        yield OwnerFace(owner)
+        return
+    workspace = Workspace(root, settings, command=" ".join(["llmops", *sys.argv[1:3]]))
+    try:
+        yield LocalFace(workspace)
+    finally:
+        workspace.close()
+
+
+def default_route(root: Path, asked: str | None) -> str:
+    """The route asked for, or the only one that answers questions."""
+    routes = load_files(root).routes
+    if asked is not None:
+        return asked
+    answering = [route.name for route in routes.values() if route.prompt is not None]
+    if len(answering) != 1:
+        raise RequestError(f"name a route with --route: there is {', '.join(sorted(answering)) or 'none'}")
+    return answering[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFace:
+    """This process opened the workspace."""
+
+    workspace: Workspace
+
+    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]:
+        from llmops.gateway import wire
+
+        return wire.completion(anyio.run(partial(self._ask, question, route, _caller(principals), on_text)))
+
+    async def _ask(self, question: str, name: str, caller: Caller, on_text: OnText) -> Answer:
+        route = self.workspace.route(name)
+        asked = Question(conversation=Conversation(question=question, history=()), caller=caller, parameters={})
+        try:
+            async for item in stream_answer(route, asked, open_inference(route, caller), self.workspace.record):
+                if isinstance(item, Delta):
+                    on_text(item.text)
+                else:
+                    return item
+        finally:
+            await self.workspace.close_models()
+        raise AssertionError("the line ended without an answer")
+
+    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]:
+        from llmops.gateway import wire
+        from llmops.gateway.knowledge import search_spec
+
+        spec = search_spec(self.workspace, route=body.get("route"), collection=body.get("collection"))
+        hits = self.workspace.search(
+            body["query"], spec=spec, caller=_caller(principals), k=body["k"], metadata=body.get("filter")
+        )
+        return {"collection": spec.collection, "hits": [wire.hit(hit) for hit in hits]}
+
+    def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]:
+        from llmops.gateway import wire
+
+        spec = self.workspace.files.pipeline(pipeline)
+        return wire.report(self.workspace.ingest(spec, options=options, on_progress=on_progress))
+
+
+class OwnerError(LlmopsError):
+    """What the owner answered, with the exit code it would have had here."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # per error, as the owner said
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerFace:
+    """A running `llmops up` owns the workspace and does the work."""
+
+    owner: Owner
+
+    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]:
+        body = {"model": route, "messages": [{"role": "user", "content": question}], "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        result: dict[str, Any] = {}
+        text: list[str] = []
+        splitter = EventSplitter()
+        for piece in self._post("/v1/chat/completions", body, principals):
+            for event in splitter.feed(piece):
+                data = data_of(event)
+                if not data or data == b"[DONE]":
+                    continue
+                chunk = orjson.loads(data)
+                if "error" in chunk:
+                    raise OwnerError(chunk["error"]["message"], 3)
+                result |= {key: chunk[key] for key in ("id", "created", "model", "inference_id")}
+                result |= {key: chunk[key] for key in ("citations", "usage") if key in chunk}
+                for choice in chunk["choices"]:
+                    text.append(choice["delta"].get("content", ""))
+                    on_text(text[-1])
+                    result["finish_reason"] = choice["finish_reason"]
+        message = {"role": "assistant", "content": "".join(text)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": result.pop("finish_reason", None),
+            "logprobs": None,
+        }
+        return {**result, "object": "chat.completion", "choices": [choice]}
+
+    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(b"".join(self._post("/v1/search", body, principals)))
+        return found
+
+    def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]:
+        body = {"pipeline": pipeline, "rebuild": options.rebuild, "allow_empty": options.allow_empty}
+        buffer = b""
+        for piece in self._post("/api/ingest", body, ()):
+            *lines, buffer = (buffer + piece).split(b"\n")
+            for line in lines:
+                value = orjson.loads(line)
+                if "progress" in value:
+                    on_progress(Progress(**value["progress"]))
+                elif "error" in value:
+                    raise OwnerError(value["error"]["message"], value["exit_code"])
+                else:
+                    report: dict[str, Any] = value["report"]
+                    return report
+        raise StorageError("the gateway stopped before the ingestion was done; run the command again")
+
+    def _post(self, path: str, body: Mapping[str, Any], principals: Sequence[str]) -> Iterator[bytes]:
+        parts = urlsplit(self.owner.url)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=600)
+        headers = {"Authorization": f"Bearer {self.owner.token}", "Content-Type": "application/json"}
+        if principals:
+            headers["X-Llmops-Principals"] = ",".join(principals)
+        try:
+            connection.request("POST", path, orjson.dumps(body), headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                said = orjson.loads(response.read())["error"]["message"]
+                raise OwnerError(said, 2 if response.status < 500 else 3)
+            while piece := response.read1(65_536):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"the gateway at {self.owner.url} (process {self.owner.pid}) does not answer ({error})"
+            raise WorkspaceBusyError(f"{problem}; wait for it, or stop it") from error
+        finally:
+            connection.close()
+
+
+def _caller(principals: Sequence[str]) -> Caller:
+    return Caller(name="owner", role="admin", principals=tuple(dict.fromkeys((*principals, EVERYONE))))

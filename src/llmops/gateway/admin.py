@@ -1,0 +1,91 @@
+"""`/api`: what the CLI asks of the process that owns the workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from llmops.errors import BusyError, LlmopsError
+from llmops.gateway import wire
+from llmops.gateway.errors import body_of, json_response
+from llmops.gateway.streams import StreamResponse
+from llmops.ingestion.report import Progress
+from llmops.ingestion.run import Options
+from llmops.workspace.opened import Workspace
+
+router = APIRouter(prefix="/api")
+_ingesting = threading.Lock()
+_PROGRESS_EVERY_S = 0.1
+
+
+class IngestBody(BaseModel):
+    """Which pipeline to run, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: str
+    rebuild: bool = False
+    allow_empty: bool = False
+
+
+@router.post("/ingest")
+async def ingest(request: Request, body: IngestBody) -> Response:
+    """Run a pipeline; one JSON object a line: `progress` while it runs, then `report` or `error`."""
+    workspace: Workspace = request.app.state.workspace
+    workspace.files.pipeline(body.pipeline)
+    if not _ingesting.acquire(blocking=False):
+        raise BusyError("an ingestion is already running in this workspace; wait for it")
+    return StreamResponse(_run(workspace, body), media_type="application/x-ndjson", headers={})
+
+
+async def _run(workspace: Workspace, body: IngestBody) -> AsyncGenerator[bytes, None]:
+    """The run goes on to its end when the client leaves: a half-done ingestion helps nobody."""
+    latest: list[Progress] = []
+    work = asyncio.ensure_future(to_thread.run_sync(_ingest, workspace, body, latest))
+    try:
+        while not work.done():
+            await asyncio.wait([work], timeout=_PROGRESS_EVERY_S)
+            if latest:
+                yield _line({"progress": asdict(latest[-1])})
+                latest.clear()
+        yield _line(work.result())
+    finally:
+        if not work.done():
+            work.add_done_callback(lambda _: None)
+
+
+def _ingest(workspace: Workspace, body: IngestBody, latest: list[Progress]) -> dict[str, Any]:
+    options = Options(rebuild=body.rebuild, allow_empty=body.allow_empty)
+    try:
+        done = workspace.ingest(
+            workspace.files.pipeline(body.pipeline), options=options, on_progress=latest.append
+        )
+        return {"report": wire.report(done)}
+    except LlmopsError as error:
+        return {**body_of(error), "exit_code": error.exit_code}
+    finally:
+        _ingesting.release()
+
+
+@router.get("/traces/{inference_id}")
+async def trace(request: Request, inference_id: str) -> Response:
+    """One trace with every station's input and output."""
+    workspace: Workspace = request.app.state.workspace
+    await to_thread.run_sync(workspace.writer.flush)
+    found = await to_thread.run_sync(workspace.traces.get, inference_id)
+    given = await to_thread.run_sync(workspace.feedback.of, inference_id)
+    for row in given:
+        row["created_at"] = row["created_at"].isoformat()
+    return json_response({**wire.trace(found), "feedback": given})
+
+
+def _line(value: Any) -> bytes:
+    return orjson.dumps(value) + b"\n"

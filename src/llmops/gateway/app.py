@@ -1,0 +1,102 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import FastAPI, Request, Response
+
+from llmops.errors import LlmopsError, NotFoundError
+from llmops.gateway import admin, chat, errors, health, knowledge
+from llmops.gateway.access import Access, Doors
+from llmops.gateway.instruments import Instruments
+from llmops.workspace.opened import Workspace
+
+_CONSOLE = Path(__file__).parent / "console"
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_POLICY = (
+    "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_REFRESH_EVERY_S = 1.0
+_log = logging.getLogger("llmops.gateway")
+
+
+def create_app(workspace: Workspace, *, token: str) -> FastAPI:
+    """An application over an open workspace.
+
+    Args:
+        token: what the owner's CLI shows to be let into `/api`.
+
+    Raises:
+        LlmopsError: a route cannot be brought to life.
+    """
+    app = FastAPI(title="llmops", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app.state.workspace = workspace
+    app.state.instruments = Instruments(workspace.writer)
+    workspace.observers.append(app.state.instruments.observe)
+    for name in workspace.files.routes:
+        workspace.route(name)
+    for module in (chat, knowledge, health, admin):
+        app.include_router(module.router)
+    _serve_console(app)
+    errors.install(app)
+    app.add_middleware(Access, doors=Doors(keys=workspace.keys, token=token))
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    workspace: Workspace = app.state.workspace
+    follower = asyncio.create_task(_follow(workspace))
+    try:
+        yield
+    finally:
+        follower.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follower
+        await workspace.close_models()
+
+
+async def _follow(workspace: Workspace) -> None:
+    """Take up what other processes changed: aliases and keys, within a second."""
+    while True:
+        await asyncio.sleep(_REFRESH_EVERY_S)
+        try:
+            await to_thread.run_sync(workspace.refresh)
+        except LlmopsError as error:
+            _log.warning("going on with what is in memory: %s", error)
+
+
+def _serve_console(app: FastAPI) -> None:
+    files = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _CONSOLE.iterdir() if path.is_file()}
+
+    def page(name: str) -> Response:
+        if name not in files:
+            raise NotFoundError(f"no such page {name!r}")
+        content, media_type = files[name]
+        headers = {
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",
+        }
+        return Response(content, media_type=media_type, headers=headers)
+
+    @app.get("/", include_in_schema=False)
+    async def index(_: Request) -> Response:
+        return page("index.html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def favicon(_: Request) -> Response:
+        return page("icon.svg")
+
+    @app.get("/console/{name}", include_in_schema=False)
+    async def console(name: str) -> Response:
+        return page(name)
