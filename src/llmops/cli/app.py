@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -19,7 +20,7 @@ _ORDER = ("init", "up", "doctor", "ingest", "search", "ask", "trace", "key", "sc
 class _InOrder(TyperGroup):
     """Commands in the order in which a newcomer needs them."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 

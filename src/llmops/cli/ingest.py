@@ -23,7 +23,7 @@ _SHOWN_PROBLEMS = 20
 class _RunByDefault(TyperGroup):
     """`llmops ingest` and `llmops ingest handbook` mean `llmops ingest run …`."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not any(arg in self.commands or arg == "--help" for arg in args[:1]):
             args = ["run", *args]
         return super().parse_args(ctx, args)

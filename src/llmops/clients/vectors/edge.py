@@ -1,0 +1,146 @@
+"""Qdrant's own engine in this process, as a `VectorStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qdrant_edge as edge
+
+from llmops.clients.protocols import Filter
+from llmops.clients.vectors.clauses import AnyText, Clause, clauses
+from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room
+from llmops.clients.vectors.edge_forms import (
+    edge_filter,
+    edge_point,
+    edge_queries,
+    our_point,
+    scored,
+    scroll_request,
+)
+from llmops.clients.vectors.edge_shards import EdgeShards
+from llmops.clients.vectors.names import DENSE, SLICE, SPARSE, is_point_id
+from llmops.clients.vectors.ranking import Query, asked, ranked
+from llmops.records import Point, ScoredId, SparseVector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class EdgeStore:
+    """Collections in a folder that this process owns until `close`; safe for use by several threads.
+
+    Searches are exact: no index is ever built here, for that would stop all threads for seconds.
+
+    Raises:
+        WorkspaceBusyError: another process owns `directory`.
+        StorageError: `directory` cannot be written.
+    """
+
+    remote = False
+
+    def __init__(self, directory: Path) -> None:
+        self._shards = EdgeShards(directory)
+
+    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+        """Make an empty collection; `metadata` is laid beside its points for people to read.
+
+        Raises:
+            ConfigurationError: it exists, or its name is not one.
+        """
+        self._shards.create(collection, dimension=dimension, metadata=metadata)
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection, damaged or not; one that is not there is no error."""
+        self._shards.drop(collection)
+
+    def collections(self) -> list[str]:
+        """Names, in order."""
+        return self._shards.names()
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Store points, replacing those of the same id."""
+        shard = self._shards.get(collection)
+        for start in range(0, len(points), SLICE):
+            made = [edge_point(point) for point in points[start : start + SLICE]]
+            with self._shards.calling(collection):
+                check_room(self._shards.directory, ROOM_TO_WRITE)
+                shard.update(edge.UpdateOperation.upsert_points(made))
+
+    def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
+        """Remove the document's points except the ids in `keep`."""
+        shard = self._shards.get(collection)
+        of_document: Clause = (AnyText(key="document_id", values=(document_id,)),)
+        doomed = edge_filter([of_document], but=[i for i in keep if is_point_id(i)])
+        with self._shards.calling(collection):
+            check_room(self._shards.directory, ROOM_TO_OPEN)
+            shard.update(edge.UpdateOperation.delete_points_by_filter(doomed))
+
+    def fetch(self, collection: str, chunk_ids: Sequence[str], *, where: Filter) -> dict[str, Point]:
+        """The points with these ids that `where` lets through, in the order asked; vectors included."""
+        shard, must = self._shards.get(collection), clauses(where)
+        if must is None:
+            return {}
+        found: dict[str, Point] = {}
+        wanted = [i for i in dict.fromkeys(chunk_ids) if is_point_id(i)]
+        for start in range(0, len(wanted), SLICE):
+            ids = wanted[start : start + SLICE]
+            with self._shards.calling(collection):
+                page, _ = shard.scroll(scroll_request(edge_filter(must, ids=ids), limit=len(ids)))
+            found.update((str(record.id), our_point(record)) for record in page)
+        return {i: found[i] for i in wanted if i in found}
+
+    def count(self, collection: str, *, where: Filter) -> int:
+        """How many points `where` lets through."""
+        shard, must = self._shards.get(collection), clauses(where)
+        if must is None:
+            return 0
+        with self._shards.calling(collection):
+            return shard.count(edge.CountRequest(exact=True, filter=edge_filter(must)))
+
+    def search(
+        self,
+        collection: str,
+        *,
+        dense: NDArray[np.float32] | None,
+        sparse: SparseVector | None,
+        limit: int,
+        where: Filter,
+    ) -> tuple[list[ScoredId], list[ScoredId]]:
+        """The best by cosine and the best by BM25; equal scores in the order of ids."""
+        shard, must = self._shards.get(collection), clauses(where)
+
+        def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
+            request = edge_queries(queries, n, edge_filter(must or ()))
+            with self._shards.calling(collection):
+                batch = shard.query_batch(request)
+            return {name: scored(points) for name, points in zip(queries, batch, strict=True)}
+
+        best = ranked(asked(dense, sparse) if must is not None else {}, limit, ask)
+        return best.get(DENSE, []), best.get(SPARSE, [])
+
+    def scroll(self, collection: str, *, where: Filter, batch: int = 256) -> Iterator[Point]:
+        """Every point that `where` lets through, in the order of ids; `batch` are read at a time."""
+        shard, must = self._shards.get(collection), clauses(where)
+        return iter(()) if must is None else self._pages(collection, shard, must, batch)
+
+    def _pages(
+        self, collection: str, shard: edge.EdgeShard, must: Sequence[Clause], batch: int
+    ) -> Iterator[Point]:
+        offset: Any = None
+        while True:
+            with self._shards.calling(collection):
+                page, offset = shard.scroll(scroll_request(edge_filter(must), limit=batch, offset=offset))
+            yield from map(our_point, page)
+            if offset is None:
+                return
+
+    def flush(self) -> None:
+        """Make all writes durable against power loss, not only against a killed process."""
+        self._shards.flush()
+
+    def close(self) -> None:
+        """Flush, and give the folder back; a second call does nothing."""
+        self._shards.close()

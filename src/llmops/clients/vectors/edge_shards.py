@@ -1,0 +1,165 @@
+"""The folder of an embedded store: one shard of Qdrant Edge a collection, opened at its first use.
+
+What a killed process leaves behind: the write-ahead log keeps every acknowledged point; a collection is
+made and removed under a name that no collection can have, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import qdrant_edge as edge
+
+from llmops.clients.vectors import ownership
+from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room, explained, is_panic
+from llmops.clients.vectors.edge_forms import shard_config
+from llmops.clients.vectors.names import KEYWORD_INDEXES, check_collection, is_collection, unknown_collection
+from llmops.errors import ConfigurationError, LlmopsError, NotFoundError, StorageError
+
+_MAKING, _REMOVING = ".making-", ".removing-"
+_ABOUT = "collection.json"
+
+
+class EdgeShards:
+    """Shards in a folder that this process owns until `close`.
+
+    Raises:
+        WorkspaceBusyError: another process owns `directory`.
+        StorageError: `directory` cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._open: dict[str, edge.EdgeShard] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+        self._ownership = ownership.take(directory)
+        for leftover in (*directory.glob(f"{_MAKING}*"), *directory.glob(f"{_REMOVING}*")):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def names(self) -> list[str]:
+        """Collections, in order of their names."""
+        self._check_open()
+        return sorted(p.name for p in self.directory.iterdir() if is_collection(p.name) and p.is_dir())
+
+    def get(self, collection: str) -> edge.EdgeShard:
+        """The shard, opened now if this is its first use.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            StorageError: it is damaged, the disk is full, or the store was closed.
+        """
+        self._check_open()
+        shard = self._open.get(collection)
+        if shard is not None:
+            return shard
+        check_collection(collection)
+        with self._lock, self.calling(collection):
+            self._check_open()
+            if collection not in self._open:
+                if not self._folder(collection).is_dir():
+                    raise NotFoundError(unknown_collection(collection, self.names()))
+                check_room(self.directory, ROOM_TO_OPEN)
+                self._open[collection] = edge.EdgeShard.load(str(self._folder(collection)))
+            return self._open[collection]
+
+    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+        """Make an empty shard; `metadata` is laid into its folder for people to read."""
+        check_collection(collection)
+        with self._lock, self.calling(collection):
+            self._check_open()
+            check_room(self.directory, ROOM_TO_WRITE)
+            if self._folder(collection).exists():
+                raise ConfigurationError(f"collection {collection!r} exists already: drop it first")
+            making = self.directory / f"{_MAKING}{collection}"
+            if making.exists():
+                shutil.rmtree(making)
+            shard = edge.EdgeShard.create(str(making), shard_config(dimension))
+            try:
+                for field in KEYWORD_INDEXES:
+                    kind = edge.PayloadSchemaType.Keyword
+                    shard.update(edge.UpdateOperation.create_field_index(field, kind))
+                shard.flush()
+            finally:
+                shard.close()
+            about = {"dimension": dimension, "metadata": dict(metadata)}
+            (making / _ABOUT).write_bytes(orjson.dumps(about, default=str, option=orjson.OPT_INDENT_2))
+            making.rename(self._folder(collection))
+
+    def drop(self, collection: str) -> None:
+        """Remove a shard, damaged or not; one that is not there is no error."""
+        check_collection(collection)
+        with self._lock, self.calling(collection):
+            self._check_open()
+            shard = self._open.pop(collection, None)
+            if shard is not None:
+                shard.close()
+            if not self._folder(collection).exists():
+                return
+            removing = self.directory / f"{_REMOVING}{collection}"
+            if removing.exists():
+                shutil.rmtree(removing)
+            self._folder(collection).rename(removing)
+            shutil.rmtree(removing)
+
+    def flush(self) -> None:
+        """Make all writes durable against power loss."""
+        self._check_open()
+        with self._lock:
+            for collection, shard in self._open.items():
+                with self.calling(collection):
+                    shard.flush()
+
+    def close(self) -> None:
+        """Flush, and give the folder back; a second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                for collection, shard in self._open.items():
+                    with self.calling(collection):
+                        shard.flush()
+                        shard.close()
+            finally:
+                self._open.clear()
+                self._ownership.close()
+
+    @contextmanager
+    def calling(self, collection: str) -> Iterator[None]:
+        """Around every call of the engine: its errors become ours."""
+        try:
+            yield
+        except LlmopsError:
+            raise
+        # Edge raises bare Exception for everything
+        except Exception as exc:
+            raise self._explained(collection, exc) from exc
+        except BaseException as exc:
+            if is_panic(exc):
+                raise self._explained(collection, exc) from exc
+            raise
+
+    def _explained(self, collection: str, exc: BaseException) -> LlmopsError:
+        if "Shard is not initialized" not in str(exc):
+            return explained(collection, self.directory, exc)
+        # another thread closed or dropped it between our look-up and our call
+        return (
+            self._closed_error() if self._closed else NotFoundError(unknown_collection(collection, self.names()))
+        )
+
+    def _folder(self, collection: str) -> Path:
+        return self.directory / collection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+
+    def _closed_error(self) -> StorageError:
+        return StorageError(f"the vector store in {str(self.directory)!r} is closed: open it again")

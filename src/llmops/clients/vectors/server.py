@@ -1,0 +1,216 @@
+"""A Qdrant server or cluster, as a `VectorStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from qdrant_client import QdrantClient, models
+
+from llmops.clients.protocols import Filter
+from llmops.clients.vectors.clauses import AnyText, Clause, clauses
+from llmops.clients.vectors.names import (
+    DENSE,
+    KEYWORD_INDEXES,
+    SLICE,
+    SPARSE,
+    check_collection,
+    is_point_id,
+)
+from llmops.clients.vectors.ranking import Query, asked, ranked
+from llmops.clients.vectors.server_errors import Server
+from llmops.clients.vectors.server_forms import (
+    our_point,
+    scored,
+    server_filter,
+    server_point,
+    server_queries,
+)
+from llmops.errors import ConfigurationError, StorageError
+from llmops.records import Point, ScoredId, SparseVector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_STATE, _MAKING, _MADE = "llmops", "making", "made"
+
+
+class ServerStore:
+    """Collections on a server; safe for use by several threads.
+
+    Args:
+        client: used instead of one made for `url`; `url` then only names it in errors.
+
+    Raises:
+        ConfigurationError: `url` is not an address.
+    """
+
+    remote = True
+
+    def __init__(
+        self, url: str, api_key: str = "", timeout_s: float = 10, client: QdrantClient | None = None
+    ) -> None:
+        self._server = Server(url, timeout_s, self.collections)
+        self._closed = False
+        self._client = client or _client(url, self._server.shown, api_key, timeout_s)
+
+    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+        """Make an empty collection with its indexes; what a killed `create` left is made anew.
+
+        Raises:
+            ConfigurationError: it exists, or its name is not one.
+        """
+        with self._calling(collection):
+            if self._client.collection_exists(collection):
+                if not self._is_half_made(collection):
+                    raise ConfigurationError(f"collection {collection!r} exists already: drop it first")
+                self._client.delete_collection(collection)
+            self._client.create_collection(
+                collection,
+                vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
+                sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                metadata={_STATE: _MAKING},
+            )
+            for field in KEYWORD_INDEXES:
+                self._client.create_payload_index(
+                    collection, field, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
+                )
+            self._client.update_collection(collection, metadata={**metadata, _STATE: _MADE})
+
+    def _is_half_made(self, collection: str) -> bool:
+        metadata = self._client.get_collection(collection).config.metadata or {}
+        return metadata.get(_STATE) == _MAKING
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection; one that is not there is no error."""
+        with self._calling(collection):
+            self._client.delete_collection(collection)
+
+    def collections(self) -> list[str]:
+        """Names, in order; also of collections that others made."""
+        self._check_open()
+        with self._server.calling():
+            return sorted(c.name for c in self._client.get_collections().collections)
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Store points, replacing those of the same id; returns when the server has applied them."""
+        for start in range(0, len(points), SLICE):
+            made = [server_point(point) for point in points[start : start + SLICE]]
+            with self._calling(collection):
+                self._client.upsert(collection, made, wait=True)
+
+    def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
+        """Remove the document's points except the ids in `keep`."""
+        of_document: Clause = (AnyText(key="document_id", values=(document_id,)),)
+        doomed = server_filter([of_document], but=[i for i in keep if is_point_id(i)])
+        with self._calling(collection):
+            self._client.delete(collection, models.FilterSelector(filter=doomed), wait=True)
+
+    def fetch(self, collection: str, chunk_ids: Sequence[str], *, where: Filter) -> dict[str, Point]:
+        """The points with these ids that `where` lets through, in the order asked; vectors included."""
+        must = self._must(collection, where)
+        if must is None:
+            return {}
+        wanted = [i for i in dict.fromkeys(chunk_ids) if is_point_id(i)]
+        found: dict[str, Point] = {}
+        for start in range(0, len(wanted), SLICE):
+            ids = wanted[start : start + SLICE]
+            page, _ = self._page(collection, server_filter(must, ids=ids), len(ids))
+            found.update((str(record.id), our_point(record)) for record in page)
+        return {i: found[i] for i in wanted if i in found}
+
+    def count(self, collection: str, *, where: Filter) -> int:
+        """How many points `where` lets through."""
+        must = self._must(collection, where)
+        if must is None:
+            return 0
+        with self._calling(collection):
+            return self._client.count(collection, count_filter=server_filter(must), exact=True).count
+
+    def search(
+        self,
+        collection: str,
+        *,
+        dense: NDArray[np.float32] | None,
+        sparse: SparseVector | None,
+        limit: int,
+        where: Filter,
+    ) -> tuple[list[ScoredId], list[ScoredId]]:
+        """The best by cosine and the best by BM25 in one round trip; equal scores in the order of ids."""
+        must = self._must(collection, where)
+        only = server_filter(must or ())
+
+        def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
+            requests = server_queries(queries, n, only)
+            with self._calling(collection):
+                batch = self._client.query_batch_points(collection, requests)
+            return {name: scored(response) for name, response in zip(queries, batch, strict=True)}
+
+        best = ranked(asked(dense, sparse) if must is not None else {}, limit, ask)
+        return best.get(DENSE, []), best.get(SPARSE, [])
+
+    def scroll(self, collection: str, *, where: Filter, batch: int = 256) -> Iterator[Point]:
+        """Every point that `where` lets through, in the order of ids; `batch` are read at a time."""
+        must = self._must(collection, where)
+        if must is None:
+            return iter(())
+        only = server_filter(must)
+        first, offset = self._page(collection, only, batch)
+        return self._pages(collection, only, batch, first, offset)
+
+    def _pages(
+        self, collection: str, only: models.Filter, batch: int, page: list[models.Record], offset: Any
+    ) -> Iterator[Point]:
+        yield from map(our_point, page)
+        while offset is not None:
+            page, offset = self._page(collection, only, batch, offset)
+            yield from map(our_point, page)
+
+    def _must(self, collection: str, where: Filter) -> list[Clause] | None:
+        """What must hold, or `None` when nothing can match, which is then not left to the server."""
+        must = clauses(where)
+        if must is None:
+            with self._calling(collection):
+                self._client.get_collection(collection)
+        return must
+
+    def _page(
+        self, collection: str, only: models.Filter, limit: int, offset: Any = None
+    ) -> tuple[list[models.Record], Any]:
+        with self._calling(collection):
+            return self._client.scroll(
+                collection, only, limit, offset=offset, with_payload=True, with_vectors=True
+            )
+
+    def flush(self) -> None:
+        """Nothing to do: a server answers a write when it is in its write-ahead log."""
+        self._check_open()
+
+    def close(self) -> None:
+        """Give the connections back; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._client.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"the vector store at {self._server.shown!r} is closed: open it again")
+
+    def _calling(self, collection: str) -> AbstractContextManager[None]:
+        self._check_open()
+        check_collection(collection)
+        return self._server.calling(collection)
+
+
+def _client(url: str, shown: str, api_key: str, timeout_s: float) -> QdrantClient:
+    try:
+        # the check of versions would be one more request, and a warning where it fails
+        return QdrantClient(
+            url=url, api_key=api_key or None, timeout=max(1, round(timeout_s)), check_compatibility=False
+        )
+    except ValueError as exc:
+        raise ConfigurationError(
+            f"LLMOPS_QDRANT_URL is {shown!r}, which is no address ({exc}): write it like http://HOST:6333"
+        ) from exc

@@ -1,0 +1,349 @@
+"""What only the embedded store must do: own its folder, survive its process, and say what is broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmops.clients.protocols import Filter
+from llmops.clients.vectors import open_store
+from llmops.clients.vectors.edge import EdgeStore
+from llmops.errors import LlmopsError, NotFoundError, StorageError, WorkspaceBusyError
+from llmops.settings import Settings
+from tests.clients.test_vectors_contract import EVERYTHING, chunk_id, point
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Another process that runs `code` where this one's packages are at hand."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def filled(directory: Path, n_points: int = 3, name: str = "handbook") -> None:
+    store = EdgeStore(directory)
+    store.create(name, dimension=4, metadata={"spec_hash": "abc"})
+    store.upsert(name, [point(n) for n in range(1, n_points + 1)])
+    store.close()
+
+
+def test_points_are_there_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    filled(tmp_path, 100)
+    store = open_store(Settings(), tmp_path)
+    assert isinstance(store, EdgeStore)
+    assert not store.remote
+    assert store.collections() == ["handbook"]
+    assert store.count("handbook", where=Filter(principals=("everyone",))) == 100
+    _, [best] = store.search(
+        "handbook", dense=None, sparse=point(1).sparse, limit=1, where=Filter(principals=("everyone",))
+    )
+    assert best.chunk_id == chunk_id(1)
+    assert '"spec_hash": "abc"' in (tmp_path / "handbook" / "collection.json").read_text()
+    store.close()
+
+
+def test_a_second_process_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    filled(tmp_path)
+    store = EdgeStore(tmp_path)
+    code = """
+import sys
+from pathlib import Path
+from llmops.clients.vectors.edge import EdgeStore
+from llmops.errors import WorkspaceBusyError
+try:
+    EdgeStore(Path(sys.argv[1]))
+except WorkspaceBusyError as error:
+    print(error)
+"""
+    said, _ = python(code, tmp_path).communicate(timeout=60)
+    assert f"in use by another process (process {os.getpid()}): stop it, or set LLMOPS_QDRANT_URL" in said
+    with pytest.raises(WorkspaceBusyError, match="in use by another process"):
+        EdgeStore(tmp_path)
+    store.close()
+    EdgeStore(tmp_path).close()
+
+
+def test_a_collection_that_edge_itself_finds_locked_is_busy(tmp_path: Path) -> None:
+    filled(tmp_path)
+    import qdrant_edge
+
+    other = qdrant_edge.EdgeShard.load(str(tmp_path / "handbook"))
+    store = EdgeStore(tmp_path)
+    with pytest.raises(WorkspaceBusyError, match="in use by another process"):
+        store.count("handbook", where=EVERYTHING)
+    other.close()
+    assert store.count("handbook", where=EVERYTHING) == 3
+    store.close()
+
+
+@pytest.mark.parametrize("after_points", [64, 600, 2000])
+def test_kill_9_in_the_middle_of_upserts_loses_no_acknowledged_point(tmp_path: Path, after_points: int) -> None:
+    code = """
+import sys
+from pathlib import Path
+from llmops.clients.vectors.edge import EdgeStore
+from tests.clients.test_vectors_contract import point
+store = EdgeStore(Path(sys.argv[1]))
+store.create("handbook", dimension=4, metadata={})
+for start in range(1, 1_000_000, 32):
+    store.upsert("handbook", [point(n, dense=(1, n, 0, 0), text=f"text {n}") for n in range(start, start + 32)])
+    print(start + 31, flush=True)
+"""
+    writer = python(code, tmp_path)
+    assert writer.stdout is not None
+    acknowledged = 0
+    while acknowledged < after_points:
+        acknowledged = int(writer.stdout.readline())
+    time.sleep(0.003)
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate(timeout=60)
+    acknowledged = max([acknowledged, *(int(line) for line in rest.split("\n")[:-1])])
+
+    store = EdgeStore(tmp_path)
+    found = {p.chunk.chunk_id: p for p in store.scroll("handbook", where=EVERYTHING)}
+    for number in range(1, acknowledged + 1):
+        sent = point(number, dense=(1, number, 0, 0), text=f"text {number}")
+        back = found[chunk_id(number)]
+        assert back.chunk == sent.chunk
+        np.testing.assert_allclose(back.dense, sent.dense, atol=1e-6)
+    assert len(found) <= acknowledged + 32
+    store.close()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05])
+def test_kill_9_while_collections_are_made_and_dropped_leaves_whole_ones_only(
+    tmp_path: Path, after_s: float
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from llmops.clients.vectors.edge import EdgeStore
+store = EdgeStore(Path(sys.argv[1]))
+while True:
+    store.create("handbook", dimension=4, metadata={})
+    print("made", flush=True)
+    store.drop("handbook")
+"""
+    worker = python(code, tmp_path)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "made\n"
+    time.sleep(after_s)
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate(timeout=60)
+
+    store = EdgeStore(tmp_path)
+    if store.collections():
+        store.upsert("handbook", [point(1)])
+        assert store.count("handbook", where=EVERYTHING) == 1
+        store.drop("handbook")
+    store.create("handbook", dimension=4, metadata={})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".owner", "handbook"]
+    store.close()
+
+
+def test_what_a_killed_create_or_drop_left_is_swept_and_blocks_nothing(tmp_path: Path) -> None:
+    filled(tmp_path)
+    shutil.copytree(tmp_path / "handbook", tmp_path / ".making-other")
+    shutil.copytree(tmp_path / "handbook", tmp_path / ".removing-handbook")
+    (tmp_path / ".making-other" / "edge_config.json").unlink()
+    store = EdgeStore(tmp_path)
+    assert store.collections() == ["handbook"]
+    store.create("other", dimension=4, metadata={})
+    store.drop("handbook")
+    assert store.collections() == ["other"]
+    store.close()
+
+
+def broken(directory: Path, what: str) -> None:
+    folder = directory / "handbook"
+    match what:
+        case "configuration":
+            (folder / "edge_config.json").write_text("{nope")
+        case "log":
+            for file in (folder / "wal").glob("open-*"):
+                file.write_bytes(b"garbage" * 1000)
+        case "payload":
+            for file in folder.glob("segments/*/payload_storage/config.json"):
+                file.write_text("")
+        case "vectors":
+            for file in folder.glob("segments/*/vector_storage-dense/vectors/*"):
+                file.write_bytes(b"")
+        case "all":
+            shutil.rmtree(folder)
+            folder.mkdir()
+
+
+@pytest.mark.parametrize("what", ["configuration", "log", "payload", "vectors", "all"])
+def test_a_damaged_collection_is_named_with_its_cure_and_can_be_dropped(tmp_path: Path, what: str) -> None:
+    filled(tmp_path)
+    filled(tmp_path, name="other")
+    broken(tmp_path, what)
+    store = EdgeStore(tmp_path)
+    cure = r"collection 'handbook' in .* is damaged .*: restore it or run `llmops ingest run NAME --rebuild`"
+    with pytest.raises(StorageError, match=cure):
+        store.count("handbook", where=EVERYTHING)
+    assert store.count("other", where=EVERYTHING) == 3
+    store.drop("handbook")
+    store.create("handbook", dimension=4, metadata={})
+    assert store.count("handbook", where=EVERYTHING) == 0
+    store.close()
+
+
+SMALL_DISK = """
+import subprocess, sys
+from pathlib import Path
+from llmops.clients.vectors.edge import EdgeStore
+from llmops.errors import LlmopsError, StorageError
+from tests.clients.test_vectors_contract import EVERYTHING, point
+disk = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + sys.argv[2], "tmpfs", disk], check=True)
+store, stored = None, 0
+def attempt(call):
+    try:
+        return call()
+    except LlmopsError as error:
+        print(type(error).__name__, error)
+store = EdgeStore(disk / "vectors")
+if attempt(lambda: store.create("handbook", dimension=4, metadata={}) or True):
+    def fill():
+        global stored
+        for start in range(1, 100_000, 64):
+            store.upsert("handbook", [point(n, text="word " * 800) for n in range(start, start + 64)])
+            stored += 64
+    attempt(fill)
+    print("stored", stored > 0, store.count("handbook", where=EVERYTHING) == stored)
+    store.close()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    attempt(lambda: EdgeStore(disk / "vectors"))
+"""
+
+
+def on_a_small_disk(directory: Path, size: str) -> str:
+    """What `SMALL_DISK` prints on a file system of that size."""
+    unshare = shutil.which("unshare")
+    allowed = (
+        unshare
+        and not subprocess.run(
+            [unshare, "-rm", "mount", "-t", "tmpfs", "tmpfs", str(directory)], capture_output=True
+        ).returncode
+    )
+    if not allowed:
+        pytest.skip("this system does not let us mount a small disk (unshare -rm)")
+    done = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-c", SMALL_DISK, str(directory), size],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_disk_that_fills_up_stops_writes_before_it_kills_the_process(tmp_path: Path) -> None:
+    full, kept, read_only = on_a_small_disk(tmp_path, "290m").splitlines()
+    assert full.startswith("StorageError the disk of ")
+    assert full.endswith("free some space and repeat; nothing that was stored is lost")
+    assert kept == "stored True True"
+    assert read_only.startswith("StorageError ")
+    assert "cannot be written (Read-only file system)" in read_only
+
+
+def test_a_disk_that_is_full_already_refuses_a_collection(tmp_path: Path) -> None:
+    assert on_a_small_disk(tmp_path, "50m").startswith("StorageError the disk of ")
+
+
+def test_searches_go_on_while_another_thread_ingests_and_a_third_drops(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    for name in ("handbook", "old"):
+        store.create(name, dimension=4, metadata={})
+        store.upsert(name, [point(n, dense=(1, n, 0, 0)) for n in range(1, 65)])
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def search(name: str) -> None:
+        try:
+            while not done.wait(0.002):
+                dense, _ = store.search(name, dense=point(1).dense, sparse=None, limit=3, where=EVERYTHING)
+                assert [hit.chunk_id for hit in dense] == [chunk_id(1), chunk_id(2), chunk_id(3)]
+        except (AssertionError, LlmopsError) as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=search, args=(name,)) for name in ("handbook", "handbook", "old")]
+    for thread in threads:
+        thread.start()
+    for start in range(65, 2000, 64):
+        store.upsert("handbook", [point(n, dense=(1, n, 0, 0)) for n in range(start, start + 64)])
+    store.drop("old")
+    done_at = time.monotonic() + 30
+    while not failures and time.monotonic() < done_at:
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert [type(exc) for exc in failures] == [NotFoundError], failures
+    store.close()
+
+
+def test_a_scroll_whose_store_is_closed_half_way_says_so(tmp_path: Path) -> None:
+    filled(tmp_path, 10)
+    store = EdgeStore(tmp_path)
+    points = store.scroll("handbook", where=EVERYTHING, batch=4)
+    next(points)
+    store.close()
+    with pytest.raises(StorageError, match="is closed: open it again"):
+        list(points)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vectors").write_text("not a folder")
+    with pytest.raises(StorageError, match="cannot be written"):
+        EdgeStore(tmp_path / "vectors")
+
+
+def test_a_point_that_llmops_did_not_write_is_named(tmp_path: Path) -> None:
+    filled(tmp_path)
+    import qdrant_edge
+
+    shard = qdrant_edge.EdgeShard.load(str(tmp_path / "handbook"))
+    alien = qdrant_edge.Point(chunk_id(9), {"dense": [1.0, 0.0, 0.0, 0.0]}, {"text": "alien"})
+    shard.update(qdrant_edge.UpdateOperation.upsert_points([alien]))
+    shard.close()
+    store = EdgeStore(tmp_path)
+    with pytest.raises(LlmopsError, match=f"point '{chunk_id(9)}' does not hold a chunk"):
+        store.fetch("handbook", [chunk_id(9)], where=EVERYTHING)
+    store.close()
+
+
+def test_a_missing_engine_names_the_extra_and_importing_the_door_loads_none(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from llmops.clients.vectors import open_store
+from llmops.errors import MissingExtraError
+from llmops.settings import Settings
+assert not {"qdrant_edge", "qdrant_client"} & set(sys.modules)
+sys.modules["qdrant_edge"] = sys.modules["qdrant_client"] = None
+for settings in (Settings(), Settings(qdrant_url="http://localhost:6333")):
+    try:
+        open_store(settings, Path(sys.argv[1]))
+    except MissingExtraError as error:
+        print(error)
+"""
+    said, trouble = python(code, tmp_path).communicate(timeout=60)
+    assert said.splitlines() == [
+        "'qdrant-edge-py' is not installed: run pip install 'llmops[ingest]'",
+        "'qdrant-client' is not installed: run pip install 'llmops[ingest]'",
+    ], trouble
