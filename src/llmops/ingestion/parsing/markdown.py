@@ -1,0 +1,209 @@
+"""Markdown through markdown-it-py: CommonMark with tables, front matter, and what site generators add."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from llmops.ingestion.parsing.builder import Parsed, Scalar, TextBuilder
+from llmops.ingestion.parsing.plain import decode
+
+_FRONT_MATTER = re.compile(
+    r"\A\s*(?P<fence>---|\+\+\+)[ \t]*\n(?P<body>.*?)\n(?P=fence)[ \t]*(?:\n|\Z)", re.DOTALL
+)
+_SHORT_CODE = re.compile(r"\{\{[<%].*?[%>]\}\}", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_LIQUID = re.compile(r"\{%.*?%\}", re.DOTALL)
+_MDX_IMPORT = re.compile(r"^(?:import|export)\s.+\bfrom\s+['\"].+['\"];?[ \t]*$", re.MULTILINE)
+_KEPT_KEYS = ("title", "description", "author", "date", "tags", "category", "weight")
+_FENCED = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE)
+_parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+
+def parse_markdown(raw: bytes, uri: str) -> Parsed:
+    source = decode(raw).replace("\r\n", "\n")
+    metadata, body_line, body = _front_matter(source)
+    body = _outside_code(body)
+    builder = TextBuilder()
+    _walk(_parser.parse(body), builder, body_line)
+    title = str(metadata.get("title", ""))
+    return builder.build(uri=uri, media_type="text/markdown", title=title, metadata=metadata)
+
+
+def _front_matter(source: str) -> tuple[dict[str, Scalar], int, str]:
+    """Metadata, the number of lines before the body, and the body."""
+    match = _FRONT_MATTER.match(source)
+    if match is None:
+        return {}, 0, source
+    body = source[match.end() :]
+    n_lines = source[: match.end()].count("\n")
+    values = _toml(match["body"]) if match["fence"] == "+++" else _yaml(match["body"])
+    metadata: dict[str, Scalar] = {}
+    for key in _KEPT_KEYS:
+        value = values.get(key)
+        if isinstance(value, str | int | float | bool):
+            metadata[key] = value
+        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            metadata[key] = ", ".join(value)
+        elif value is not None:
+            metadata[key] = str(value)
+    return metadata, n_lines, body
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _outside_code(text: str) -> str:
+    """Without comments, short codes and MDX imports, except in code; every line keeps its number."""
+    parts: list[str] = []
+    last = 0
+    for match in _FENCED.finditer(text):
+        parts += [_strip(text[last : match.start()]), match[0]]
+        last = match.end()
+    return "".join([*parts, _strip(text[last:])])
+
+
+def _strip(text: str) -> str:
+    for pattern in (_COMMENT, _SHORT_CODE, _LIQUID, _MDX_IMPORT):
+        text = pattern.sub(lambda match: "\n" * match[0].count("\n"), text)
+    return text
+
+
+def _walk(tokens: Sequence[Token], builder: TextBuilder, shift: int) -> None:
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        lines = (token.map[0] + 1 + shift, max(token.map[1], token.map[0] + 1) + shift) if token.map else None
+        match token.type:
+            case "heading_open":
+                builder.add("heading", _inline(tokens[index + 1]), level=int(token.tag[1:]), lines=lines)
+                index += 3
+            case "paragraph_open":
+                builder.add("paragraph", _inline(tokens[index + 1]), lines=lines)
+                index += 3
+            case "fence" | "code_block":
+                builder.add("code", token.content, lines=lines)
+                index += 1
+            case "bullet_list_open" | "ordered_list_open":
+                end = _closing(tokens, index)
+                _list(tokens[index : end + 1], builder, lines, shift)
+                index = end + 1
+            case "table_open":
+                end = _closing(tokens, index)
+                builder.add("table", _table(tokens[index:end]), lines=lines)
+                index = end + 1
+            case "blockquote_open":
+                end = _closing(tokens, index)
+                _walk(tokens[index + 1 : end], builder, shift)
+                index = end + 1
+            case "html_block":
+                _html(token.content, builder, lines)
+                index += 1
+            case _:
+                index += 1
+
+
+def _closing(tokens: Sequence[Token], start: int) -> int:
+    kind = tokens[start].type.replace("_open", "_close")
+    level = tokens[start].level
+    return next(i for i in range(start + 1, len(tokens)) if tokens[i].type == kind and tokens[i].level == level)
+
+
+def _list(tokens: Sequence[Token], builder: TextBuilder, lines: tuple[int, int] | None, shift: int) -> None:
+    """One block of item lines; code and tables inside a list become blocks of their own."""
+    pending: list[str] = []
+    depth = 0
+    ordinals: list[int | None] = []
+    item_open = False
+    index = 0
+
+    def flush() -> None:
+        if pending:
+            builder.add("list", "\n".join(pending), lines=lines)
+            pending.clear()
+
+    while index < len(tokens):
+        token = tokens[index]
+        if token.type in ("bullet_list_open", "ordered_list_open"):
+            depth += 1
+            start = token.attrGet("start")
+            ordinals.append(int(start or 1) if token.type == "ordered_list_open" else None)
+        elif token.type in ("bullet_list_close", "ordered_list_close"):
+            depth -= 1
+            ordinals.pop()
+        elif token.type == "list_item_open":
+            item_open = True
+        elif token.type == "inline":
+            indent = "  " * (depth - 1)
+            mark = "  "
+            if item_open:
+                ordinal = ordinals[-1]
+                mark = "- " if ordinal is None else f"{ordinal}. "
+                if ordinal is not None:
+                    ordinals[-1] = ordinal + 1
+                item_open = False
+            text = " ".join(_inline(token).split())
+            if text:
+                pending.append(f"{indent}{mark}{text}")
+        elif token.type in ("fence", "code_block", "html_block", "table_open"):
+            end = _closing(tokens, index) if token.type == "table_open" else index
+            flush()
+            _walk(tokens[index : end + 1], builder, shift)
+            index = end
+        index += 1
+    flush()
+
+
+def _table(tokens: Sequence[Token]) -> str:
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline" and rows:
+            rows[-1].append(" ".join(_inline(token).split()))
+    return "\n".join(" | ".join(row) for row in rows)
+
+
+def _inline(token: Token) -> str:
+    """Inline markup as plain text: links by their text, images by their alternative text, code as it stands."""
+    parts: list[str] = []
+    for child in token.children or ():
+        match child.type:
+            case "text" | "code_inline":
+                parts.append(child.content)
+            case "softbreak":
+                parts.append(" ")
+            case "hardbreak":
+                parts.append("\n")
+            case "image":
+                parts.append(_inline(child) or child.content)
+            case "html_inline" if child.content.lower().startswith("<br"):
+                parts.append("\n")
+            case _:
+                pass
+    return "".join(parts)
+
+
+def _html(content: str, builder: TextBuilder, lines: tuple[int, int] | None) -> None:
+    from llmops.ingestion.parsing.html import add_html
+
+    add_html(content, builder, lines=lines)

@@ -1,0 +1,213 @@
+"""reStructuredText through docutils, with Sphinx's own directives and roles read for their text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.frontend import get_default_settings
+from docutils.parsers.rst import Directive, Parser, directives, roles, states
+from docutils.utils import Reporter, new_document
+
+from llmops.ingestion.parsing.builder import Parsed, Scalar, TextBuilder
+from llmops.ingestion.parsing.plain import decode
+
+_PEP_HEADER = re.compile(r"\A(?:[A-Z][\w-]*:.*\n(?:[ \t]+\S.*\n)*)+(?=\s*\n)")
+_ROLE_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^<>]+>$", re.DOTALL)
+_UNKNOWN_DIRECTIVE = re.compile(r"^[ \t]*\.\. ([\w:+.-]+)::", re.MULTILINE)
+_UNKNOWN_ROLE = re.compile(r"(?<![\w:]):([A-Za-z][\w:+.-]*):`")
+_NO_TEXT = frozenset(
+    ("toctree", "raw", "include", "contents", "only", "index", "currentmodule", "module", "highlight")
+)
+_CODE = frozenset(("code-block", "sourcecode", "code", "literalinclude", "parsed-literal", "prompt", "doctest"))
+
+
+class _Content(Directive):
+    """Any directive that docutils does not know: its argument and content are text."""
+
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
+    option_spec: ClassVar[Any] = None
+
+    def run(self) -> list[nodes.Node]:
+        node = nodes.container()
+        node.line = self.lineno
+        if self.arguments and " " in self.arguments[0]:
+            node += nodes.paragraph("", self.arguments[0])
+        self.state.nested_parse(self.content, self.content_offset, node)
+        return [node]
+
+
+class _Code(Directive):
+    """Code as it stands."""
+
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
+    option_spec: ClassVar[Any] = None
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n".join(line for line in self.content if not re.match(r"^:[\w-]+:", line))
+        block = nodes.literal_block(text, text)
+        block.line = self.lineno
+        return [block] if text.strip() else []
+
+
+class _Nothing(Directive):
+    """A directive whose content is not text for a reader, or would read another file."""
+
+    has_content = True
+    optional_arguments = 100
+    final_argument_whitespace = True
+    option_spec: ClassVar[Any] = None
+
+    def run(self) -> list[nodes.Node]:
+        return []
+
+
+def _role(name: str, rawtext: str, text: str, lineno: int, inliner: states.Inliner, *_: Any) -> Any:  # noqa: ARG001
+    """`:ref:`title <target>`` reads as its title, any other role as its text."""
+    match = _ROLE_TARGET.match(text)
+    shown = match["text"] if match and match["text"] else text.lstrip("~!").replace("\x00", "")
+    return [nodes.inline(rawtext, shown)], []
+
+
+def parse_restructuredtext(raw: bytes, uri: str) -> Parsed:
+    source = decode(raw).replace("\r\n", "\n").expandtabs(8)
+    metadata, header_lines, body = _pep_header(source)
+    document = _document(body, uri)
+    builder = TextBuilder()
+    _walk(document, builder, 0, header_lines)
+    title = str(metadata.get("title", ""))
+    if "pep" in metadata:
+        title = f"PEP {metadata['pep']} – {title}"
+    return builder.build(uri=uri, media_type="text/x-rst", title=title, metadata=metadata)
+
+
+def _pep_header(source: str) -> tuple[dict[str, Scalar], int, str]:
+    match = _PEP_HEADER.match(source)
+    if match is None or not source.startswith("PEP:"):
+        return {}, 0, source
+    fields = re.findall(r"^([A-Z][\w-]*):[ \t]*(.*(?:\n[ \t]+\S.*)*)", match[0], re.MULTILINE)
+    metadata: dict[str, Scalar] = {
+        name.lower(): " ".join(value.split()) for name, value in fields if value.strip()
+    }
+    return metadata, match[0].count("\n"), source[match.end() :]
+
+
+def _document(source: str, uri: str) -> nodes.document:
+    _teach(source)
+    settings = get_default_settings(Parser)
+    settings.report_level = Reporter.SEVERE_LEVEL + 1
+    settings.halt_level = Reporter.SEVERE_LEVEL + 1
+    settings.file_insertion_enabled = False
+    settings.raw_enabled = False
+    settings.warning_stream = ""
+    settings.smart_quotes = False
+    settings.line_length_limit = 1_000_000
+    settings.syntax_highlight = "none"
+    document = new_document(uri, settings)
+    Parser().parse(source, document)
+    return document
+
+
+def _teach(source: str) -> None:
+    """Register what this source uses and docutils does not know, so that its text is kept."""
+    for name in {match.lower() for match in _UNKNOWN_DIRECTIVE.findall(source)}:
+        if name in _NO_TEXT:
+            directives.register_directive(name, _Nothing)
+        elif name in _CODE:
+            directives.register_directive(name, _Code)
+        elif name not in directives._directive_registry and name not in directives._directives:  # type: ignore[attr-defined]
+            directives.register_directive(name, _Content)
+    for name in {match.lower() for match in _UNKNOWN_ROLE.findall(source)}:
+        if name not in roles._role_registry and name not in roles._roles:  # type: ignore[attr-defined]
+            roles.register_local_role(name, _role)
+
+
+def _walk(node: nodes.Element, builder: TextBuilder, level: int, shift: int) -> None:
+    for child in node.children:
+        if not isinstance(child, nodes.Element):
+            continue
+        line = _line(child)
+        lines = (line + shift, line + shift + child.rawsource.count("\n")) if line else None
+        match child:
+            case nodes.system_message() | nodes.comment() | nodes.target() | nodes.substitution_definition():
+                continue
+            case nodes.section():
+                _walk(child, builder, level + 1, shift)
+            case nodes.title() | nodes.subtitle() | nodes.rubric():
+                builder.add("heading", _text(child), level=max(level, 1), lines=lines)
+            case nodes.literal_block() | nodes.doctest_block():
+                builder.add("code", child.astext(), lines=lines)
+            case nodes.bullet_list() | nodes.enumerated_list():
+                _list(child, builder, lines, level, shift)
+            case nodes.table():
+                builder.add("table", "\n".join(_rows(child)), lines=lines)
+            case nodes.definition_list() | nodes.field_list() | nodes.option_list():
+                builder.add("list", "\n".join(_definitions(child)), lines=lines)
+            case nodes.image():
+                builder.add("paragraph", str(child.get("alt", "")), lines=lines)
+            case nodes.paragraph() | nodes.line_block() | nodes.caption() | nodes.attribution():
+                builder.add("paragraph", _text(child), lines=lines)
+            case _:
+                _walk(child, builder, level, shift)
+
+
+def _line(node: nodes.Element) -> int | None:
+    if node.line is not None:
+        return max(node.line - (1 if isinstance(node, nodes.title) else 0), 1)
+    first = next(iter(node.findall(lambda n: getattr(n, "line", None) is not None)), None)
+    return first.line if first is not None else None
+
+
+def _list(
+    node: nodes.Element, builder: TextBuilder, lines: tuple[int, int] | None, level: int, shift: int
+) -> None:
+    """One block of item lines, unless an item holds code or a table: then item by item."""
+    if any(True for _ in node.findall(lambda n: isinstance(n, nodes.literal_block | nodes.table))):
+        for item in node.children:
+            if isinstance(item, nodes.Element):
+                _walk(item, builder, level, shift)
+        return
+    builder.add("list", "\n".join(_items(node, 0)), lines=lines)
+
+
+def _items(node: nodes.Element, depth: int) -> Iterator[str]:
+    for ordinal, item in enumerate(node.children, start=1):
+        mark = f"{ordinal}. " if isinstance(node, nodes.enumerated_list) else "- "
+        for part in item.children:
+            if isinstance(part, nodes.bullet_list | nodes.enumerated_list):
+                yield from _items(part, depth + 1)
+            elif text := " ".join(_text(part).split()):
+                yield "  " * depth + mark + text
+                mark = "  "
+
+
+def _definitions(node: nodes.Element) -> Iterator[str]:
+    for item in node.children:
+        parts = [" ".join(_text(part).split()) for part in item.children]
+        if isinstance(item, nodes.definition_list_item | nodes.field | nodes.option_list_item):
+            yield f"- {': '.join(part for part in parts if part)}"
+
+
+def _rows(table: nodes.table) -> Iterator[str]:
+    if title := next(iter(table.findall(nodes.title)), None):
+        yield title.astext()
+    for row in table.findall(nodes.row):
+        yield " | ".join(" ".join(_text(entry).split()) for entry in row.children)
+
+
+def _text(node: nodes.Node) -> str:
+    """Text without docutils' own complaints."""
+    if isinstance(node, nodes.system_message | nodes.problematic):
+        return node.astext() if isinstance(node, nodes.problematic) else ""
+    if isinstance(node, nodes.Text):
+        return node.astext()
+    if isinstance(node, nodes.image):
+        return str(node.get("alt", ""))
+    separator = "" if isinstance(node, nodes.TextElement) else " "
+    return separator.join(_text(child) for child in node.children)
