@@ -19,6 +19,7 @@
     │   └── EndpointRejectedError  it refused the request: carries its status and message
     ├── StorageError               vectors or ledger cannot be read or written            exit 3
     └── DocumentError              one document cannot be read; recorded, and the run goes on
+        └── EmptyDocumentError     it can be read, and there is nothing in it
 
 A message says what happened, shows the offending value with `!r`, and says what to do.
 HTTP statuses are mapped in `llmops.gateway.errors` and nowhere else.
@@ -131,3 +132,7 @@ class StorageError(LlmopsError):
 
 class DocumentError(LlmopsError):
     """One document cannot be read; the reason is recorded in the ledger."""
+
+
+class EmptyDocumentError(DocumentError):
+    """There is no text in a document that can be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,12 +121,23 @@ def _print_report(report: dict[str, Any]) -> None:
     reused = f", {report['n_reused']} kept their vectors" if report["n_reused"] else ""
     held = f"{report['n_chunks']} in {report['collection']}"
     print(f"  {report['n_embedded']} chunks embedded{reused}; {held} ({seconds:.1f} s)")
-    for problem in report["problems"][:_SHOWN_PROBLEMS]:
-        print(f"  {problem['state']}: {problem['uri']}: {problem['reason']}")
-    if len(report["problems"]) > _SHOWN_PROBLEMS:
-        print(f"  … and {len(report['problems']) - _SHOWN_PROBLEMS} more; `llmops ingest status` lists them")
+    _print_problems(report["problems"])
     for problem in report["listing_problems"]:
         print(f"  could not be listed, so nothing was removed: {problem}")
+
+
+def _print_problems(problems: list[dict[str, Any]]) -> None:
+    """Failures one by one; what was skipped or empty by its reason."""
+    failed = sorted((p for p in problems if p["state"] == "failed"), key=lambda p: p["uri"])
+    for problem in failed[:_SHOWN_PROBLEMS]:
+        print(f"  failed: {problem['uri']}: {problem['reason']}")
+    if len(failed) > _SHOWN_PROBLEMS:
+        print(f"  … and {len(failed) - _SHOWN_PROBLEMS} more failed")
+    others = Counter((p["state"], p["reason"]) for p in problems if p["state"] != "failed")
+    for (state, reason), n in sorted(others.items()):
+        print(f"  {state}: {n} with the reason: {reason}")
+    if problems:
+        print("  `llmops ingest status` lists every document")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -58,31 +59,40 @@ def parse_yaml(text: str, file: str, *, first_line: int = 1) -> tuple[dict[str, 
 def validate(kind: type[S], value: dict[str, Any], lines: dict[yaml_lines.Path, int], *, file: str) -> S:
     """`value` as a spec of `kind`; the first problem becomes one `SpecError`."""
     try:
-        return kind.model_validate(value, strict=False).located(file)
+        # As JSON, for there a list is a tuple and nothing else is taken for what it is not; a date is its text.
+        return kind.model_validate_json(json.dumps(value, default=str)).located(file)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        first = min(details, key=lambda d: _line(d["loc"], lines) or 0)
-        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        loc = tuple(part for part in first["loc"] if _is_data_part(part, first["loc"], lines))
+        # A misspelt field is also a missing one: the misspelling is what its writer looks for.
+        first = min(details, key=lambda d: (d["type"] == "missing", _line(_place(d, lines), lines) or 0))
+        place = _place(first, lines)
+        others = {_place(d, lines) for d in details} - {place}  # the members of a union complain at one place
+        more = f" (and {len(others)} more)" if others else ""
         raise SpecError(
-            file, _explain(first, kind) + more, line=_line(loc, lines), field=".".join(map(str, loc)) or None
+            file,
+            _explain(first, kind) + more,
+            line=_line(place, lines),
+            field=".".join(map(str, place)) or None,
         ) from error
 
 
-def _is_data_part(part: str | int, loc: tuple[str | int, ...], lines: dict[yaml_lines.Path, int]) -> bool:
-    """pydantic puts union tags into `loc`; keep the last part (a missing field) and what the file has."""
-    return isinstance(part, int) or part == loc[-1] or any(part in path for path in lines)
+def _place(detail: ErrorDetails, lines: dict[yaml_lines.Path, int]) -> yaml_lines.Path:
+    """Where in the file: pydantic puts the names of union members into `loc`, and "[key]" after a key."""
+    place: yaml_lines.Path = ()
+    for part in detail["loc"]:
+        if (*place, part) in lines:
+            place = (*place, part)
+    return (*place, detail["loc"][-1]) if detail["type"] == "missing" else place
 
 
-def _line(loc: tuple[str | int, ...], lines: dict[yaml_lines.Path, int]) -> int | None:
-    path = tuple(loc)
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path)
+def _line(place: yaml_lines.Path, lines: dict[yaml_lines.Path, int]) -> int | None:
+    while place and place not in lines:
+        place = place[:-1]
+    return lines.get(place)
 
 
 def _explain(detail: ErrorDetails, kind: type[BaseModel]) -> str:
-    given = detail["input"]
+    given, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             names = _fields_at(kind, detail["loc"][:-1])
@@ -92,7 +102,13 @@ def _explain(detail: ErrorDetails, kind: type[BaseModel]) -> str:
         case "missing":
             return "is required; add it"
         case "value_error":
-            return str(detail["ctx"]["error"])
+            return str(context["error"])
+        case "union_tag_not_found":
+            return f"needs the field {context['discriminator']}, which says what it is"
+        case "union_tag_invalid":
+            return f"has no {context['discriminator']} {context['tag']!r}; there is: {context['expected_tags']}"
+        case "too_short":
+            return f"needs at least {context['min_length']}, and has {context['actual_length']}"
         case _:
             shown = repr(given) if len(repr(given)) <= 60 else f"a {type(given).__name__}"
             message = detail["msg"]
@@ -103,11 +119,14 @@ def _fields_at(kind: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """Names of the fields that may stand where `loc` points."""
     models: list[type[BaseModel]] = [kind]
     for part in loc:
-        if isinstance(part, int):
-            continue
+        tagged = [m for m in models if "type" in m.model_fields and part in _values_of(m, "type")]
         nested = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        models = [model for annotation in nested for model in _models_in(annotation)] or models
+        models = tagged or [model for annotation in nested for model in _models_in(annotation)] or models
     return [name for model in models for name in model.model_fields]
+
+
+def _values_of(model: type[BaseModel], field: str) -> tuple[Any, ...]:
+    return get_args(model.model_fields[field].annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

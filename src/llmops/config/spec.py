@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Annotated, Any, ClassVar, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
@@ -45,8 +45,9 @@ class Spec(Section):
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON value in canonical form (sorted keys, no spaces)."""
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """SHA-256 (hex) of a JSON value in canonical form (sorted keys, no spaces, ASCII)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))  # orjson stops at 64-bit numbers
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def json_schema(spec: type[Spec]) -> dict[str, Any]:

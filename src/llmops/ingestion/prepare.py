@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from llmops.config import digest
-from llmops.errors import DocumentError
+from llmops.errors import DocumentError, EmptyDocumentError
 from llmops.ingestion.chunking import chunk
 from llmops.ingestion.folder import SourceFile, fetch
-from llmops.ingestion.parsing import PARSER_VERSION, media_type_of, parse, readable_formats
+from llmops.ingestion.parsing import PARSER_VERSION, media_type_of, parse
 from llmops.ingestion.spec import IngestionSpec
 from llmops.records import Chunk, Document, DocumentState
 
@@ -59,10 +60,8 @@ def prepare(file: SourceFile, spec: IngestionSpec, count_tokens: CountTokens) ->
         raw, content_hash = fetch(file, max_bytes=spec.source.max_file_bytes)
         mark = fingerprint(spec, content_hash)
         media_type = media_type_of(file.uri, raw[:4096])
-        if not raw.strip():
-            state, reason = "empty", "is empty"
-        elif media_type is None:
-            state, reason = "skipped", f"no parser for this format; readable are {readable_formats()}"
+        if media_type is None:
+            state, reason = "skipped", f"no parser for {PurePosixPath(file.uri).suffix or 'this kind of'} files"
         else:
             document = _document(file, raw, content_hash, media_type, spec)
             title = document.title
@@ -72,7 +71,9 @@ def prepare(file: SourceFile, spec: IngestionSpec, count_tokens: CountTokens) ->
                 max_tokens=spec.chunk.max_tokens,
                 min_tokens=spec.chunk.min_tokens,
             )
-            state, reason = ("indexed", "") if chunks else ("empty", "holds no text")
+            state = "indexed"
+    except EmptyDocumentError as error:
+        state, reason = "empty", str(error)
     except DocumentError as error:
         reason = str(error)
     return Prepared(

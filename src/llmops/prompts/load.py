@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -9,10 +10,11 @@ from jinja2.meta import find_undeclared_variables
 
 from llmops.config import parse_yaml, read_text, validate
 from llmops.errors import RequestError, SpecError
-from llmops.prompts.render import PARAMETERS, PARTS, Prompt, environment
+from llmops.prompts.render import PARAMETERS, PARTS, Prompt, environment, has_type
 from llmops.prompts.spec import PromptSpec
 
 _FENCE = "---"
+Lines = Mapping[tuple[str | int, ...], int]
 
 
 def load_prompt(path: Path) -> Prompt:
@@ -31,7 +33,8 @@ def load_prompt(path: Path) -> Prompt:
         )
     spec = validate(PromptSpec, {**value, "template": body}, lines, file=file)
     try:
-        _check_template(spec, lines.get(("variables",)), body_line)
+        _check_defaults(spec, lines)
+        _check_template(spec, lines, body_line)
         prompt = Prompt(spec)
     except TemplateSyntaxError as error:
         problem = f"template syntax: {error.message}"
@@ -56,7 +59,19 @@ def _split(text: str, file: str) -> tuple[str, str, int]:
     raise SpecError(file, "the front matter has no closing '---'", line=len(lines))
 
 
-def _check_template(spec: PromptSpec, variables_line: int | None, first_line: int) -> None:
+def _check_defaults(spec: PromptSpec, lines: Lines) -> None:
+    for name, variable in spec.variables.items():
+        line, field = lines.get(("variables", name)), f"variables.{name}"
+        if name == PARAMETERS:
+            problem = "is the name under which the template sees the model parameters; choose another"
+            raise SpecError(spec.file, problem, line=line, field=field)
+        if variable.default is not None and not has_type(variable.default, variable.type):
+            problem = f"{variable.default!r} is not of type {variable.type}; mend the default or the type"
+            at = lines.get(("variables", name, "default"))
+            raise SpecError(spec.file, problem, line=at, field=f"{field}.default")
+
+
+def _check_template(spec: PromptSpec, lines: Lines, first_line: int) -> None:
     tree = environment().parse(spec.template)
     _check_parts(spec, tree, first_line)
     used = find_undeclared_variables(tree) - {PARAMETERS}
@@ -67,25 +82,43 @@ def _check_template(spec: PromptSpec, variables_line: int | None, first_line: in
     unused = sorted(set(spec.variables) - used)
     if unused:
         problem = f"is declared but the template does not use it; use {{{{ {unused[0]} }}}} or remove it"
-        raise SpecError(spec.file, problem, line=variables_line, field=f"variables.{unused[0]}")
+        at = lines.get(("variables", unused[0]))
+        raise SpecError(spec.file, problem, line=at, field=f"variables.{unused[0]}")
 
 
 def _check_parts(spec: PromptSpec, tree: nodes.Template, first_line: int) -> None:
-    blocks = {block.name: block for block in tree.find_all(nodes.Block)}
-    for name, block in blocks.items():
-        if name not in PARTS:
-            problem = f"unknown part {name!r}; a prompt has {{% block system %}} and {{% block user %}}"
+    for block in tree.find_all(nodes.Block):
+        if block.name not in PARTS:
+            problem = f"unknown part {block.name!r}; a prompt has {{% block system %}} and {{% block user %}}"
             raise SpecError(spec.file, problem, line=block.lineno + first_line - 1)
-    if "user" not in blocks:
+    for foreign in tree.find_all((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)):
+        problem = f"{type(foreign).__name__.lower()} names another file; a prompt is one file, write it out here"
+        raise SpecError(spec.file, problem, line=foreign.lineno + first_line - 1)
+    if line := next(_outside(tree), None):
+        problem = "what stands outside of {% block system %} and {% block user %} would be lost; move it into one"
+        raise SpecError(spec.file, problem, line=line + first_line - 1)
+    if not any(isinstance(node, nodes.Block) and node.name == "user" for node in tree.body):
         problem = "has no user part; write {% block user %} … {% endblock %}"
         raise SpecError(spec.file, problem, line=first_line)
+
+
+def _outside(tree: nodes.Template) -> Iterator[int]:
+    """Lines of the template on which something other than a part begins."""
     for node in tree.body:
-        loose = (
-            [n for n in node.find_all(nodes.TemplateData) if n.data.strip()]
-            if isinstance(node, nodes.Output)
-            else []
-        )
-        for text in loose:
-            skipped = text.data[: len(text.data) - len(text.data.lstrip())].count("\n")
-            problem = "text outside of {% block system %} and {% block user %} would be lost; move it into one"
-            raise SpecError(spec.file, problem, line=text.lineno + skipped + first_line - 1)
+        if isinstance(node, nodes.Output):
+            for part in node.nodes:
+                if not isinstance(part, nodes.TemplateData):
+                    yield part.lineno
+                elif text := part.data.lstrip():
+                    yield part.lineno + part.data[: len(part.data) - len(text)].count("\n")
+        elif not isinstance(node, nodes.Block):
+            yield node.lineno
+        else:
+            yield from (inner.lineno for child in node.body for inner in _blocks(child))
+
+
+def _blocks(node: nodes.Node) -> Iterator[nodes.Block]:
+    """Parts that stand inside another part."""
+    if isinstance(node, nodes.Block):
+        yield node
+    yield from node.find_all(nodes.Block)

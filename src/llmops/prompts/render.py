@@ -18,6 +18,7 @@ from llmops.records import Message, Passage, RenderedPrompt
 PARTS = ("system", "user")
 PARAMETERS = "parameters"
 _TAG = re.compile(r"</?([A-Za-z][\w-]*)")
+_LINE_ENDS = re.compile(r"[\r\n\u2028\u2029\x85]+")
 _TYPES: dict[VariableType, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
@@ -32,8 +33,19 @@ _TYPES: dict[VariableType, type | tuple[type, ...]] = {
 def environment() -> ImmutableSandboxedEnvironment:
     """Jinja2 in a sandbox: no attribute of Python's own, no change to what it is given."""
     return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        finalize=lambda value: "" if value is None else value,  # an optional variable nobody gave
     )
+
+
+def has_type(value: Any, wanted: VariableType) -> bool:
+    """Whether a variable of this type may hold the value; True and False are no numbers."""
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    return isinstance(value, _TYPES[wanted])
 
 
 class Prompt:
@@ -44,8 +56,9 @@ class Prompt:
         self._template = environment().from_string(spec.template)
         self._tags = frozenset(_TAG.findall(spec.template))
         names = "|".join(sorted(map(re.escape, self._tags))) or "(?!)"
-        # `<|` opens the control tokens of most chat templates (<|im_start|>); a tokenizer may obey them.
-        self._dangerous = re.compile(rf"<(?=/?(?:{names})\b)|<(?=\|)", re.IGNORECASE)
+        # `<|` opens the control tokens of most chat templates (<|im_start|>, or with a wide bar); a tokenizer may
+        # obey them. At the end of a text `<pass` might become a tag together with the text that follows it.
+        self._dangerous = re.compile(rf"<(?=\s*/?\s*(?:{names})\b|[|｜]|\s*/?\s*[\w-]*\Z)", re.IGNORECASE)
 
     @property
     def digest(self) -> str:
@@ -63,7 +76,7 @@ class Prompt:
         """
         merged = {**self.spec.parameters.given(), **(parameters or {})}
         values = self._values(variables)
-        context = self._template.new_context({**values, PARAMETERS: merged})
+        context = self._template.new_context({**values, PARAMETERS: self._neutral(merged)})
         try:
             messages = tuple(
                 Message(role=part, content="".join(self._template.blocks[part](context)).strip())
@@ -87,14 +100,10 @@ class Prompt:
             if value is None:
                 if variable.required:
                     raise RequestError(f"prompt {self.spec.name!r} needs a value for {name!r} ({variable.type})")
-            elif not isinstance(value, _TYPES[variable.type]) or (
-                isinstance(value, bool) and variable.type in ("integer", "number")
-            ):
-                kind = type(value).__name__
-                raise RequestError(
-                    f"variable {name!r} of prompt {self.spec.name!r} is a {variable.type}, not a {kind}"
-                )
-            values[name] = self._neutral(value)
+            elif not has_type(value, variable.type):
+                problem = f"variable {name!r} of prompt {self.spec.name!r} must be of type {variable.type}"
+                raise RequestError(f"{problem}, not {type(value).__name__}")
+            values[name] = self._passages(value) if variable.type == "passages" else self._neutral(value)
         return values
 
     def _neutral(self, value: Any) -> Any:
@@ -102,17 +111,33 @@ class Prompt:
         match value:
             case str():
                 return self._dangerous.sub("&lt;", value)
-            case Passage():
-                fields = {"title": value.title, "source": value.source, "text": value.text}
-                return {"number": value.number, **{k: self._attribute(k, v) for k, v in fields.items()}}
             case Mapping():
-                return {k: self._neutral(v) for k, v in value.items()}
+                return {self._neutral(k): self._neutral(v) for k, v in value.items()}
             case Sequence():
                 return [self._neutral(item) for item in value]
             case _:
                 return value
 
-    def _attribute(self, name: str, text: str) -> str:
+    def _passages(self, given: Sequence[Passage | Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+        return [
+            {name: self._attribute(name, value) for name, value in _fields_of(passage).items()}
+            for passage in given or ()
+        ]
+
+    def _attribute(self, name: str, value: Any) -> Any:
         """Titles and sources stand inside a tag's quotes; they may not end them."""
-        neutral = self._dangerous.sub("&lt;", text)
-        return neutral if name == "text" else neutral.replace('"', "'").replace("\n", " ").replace(">", "›")
+        neutral = self._neutral(value)
+        if name == "text" or not isinstance(neutral, str):
+            return neutral
+        return _LINE_ENDS.sub(" ", neutral.replace('"', "'").replace(">", "›"))
+
+
+def _fields_of(passage: Passage | Mapping[str, Any]) -> Mapping[str, Any]:
+    match passage:
+        case Passage():
+            names = ("number", "title", "source", "text")
+            return {name: getattr(passage, name) for name in names}
+        case Mapping():
+            return passage
+        case _:
+            raise RequestError(f"a passage has number, title, source and text; {type(passage).__name__} has not")

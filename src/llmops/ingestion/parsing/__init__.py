@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from llmops.errors import DocumentError
+from llmops.errors import DocumentError, EmptyDocumentError
 from llmops.ingestion.parsing.builder import Parsed
 
 PARSER_VERSION = 1
@@ -43,7 +43,7 @@ def media_type_of(uri: str, head: bytes = b"") -> str | None:
 
 
 def readable_formats() -> str:
-    """For messages: the endings that have a parser."""
+    """The endings that have a parser, for messages."""
     return ", ".join(sorted(_BY_SUFFIX))
 
 
@@ -57,7 +57,7 @@ def parse(raw: bytes, *, uri: str, media_type: str | None = None, max_bytes: int
     if len(raw) > max_bytes:
         raise DocumentError(f"has {len(raw) / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are read")
     if not raw.strip():
-        raise DocumentError("is empty")
+        raise EmptyDocumentError("is empty")
     try:
         parsed = _parser(kind)(raw, uri)
     except DocumentError:
@@ -70,7 +70,7 @@ def parse(raw: bytes, *, uri: str, media_type: str | None = None, max_bytes: int
         said = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no details"
         raise DocumentError(f"cannot be read as {kind} ({type(error).__name__}: {said})") from error
     if not parsed.text.strip():
-        raise DocumentError("holds no text")
+        raise EmptyDocumentError("holds no text")
     return parsed
 
 
@@ -90,5 +90,5 @@ def _parser(kind: str | None) -> Callable[[bytes, str], Parsed]:
         case _ if kind == _DOCX:
             from llmops.ingestion.parsing.docx import parse_docx as parser
         case _:
-            raise DocumentError(f"no parser for this format; readable are {readable_formats()}")
+            raise DocumentError(f"no parser for {kind or 'this format'}; readable are {readable_formats()}")
     return parser
