@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from llmops.cli.options import JsonOption, print_json
 from llmops.errors import ConfigurationError
 
 
-def init(directory: Annotated[Path, typer.Argument(help="Folder to make or to complete.")]) -> None:
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder to make or to complete.")], as_json: JsonOption = False
+) -> None:
     """Write a small working workspace; files that exist are kept as they are."""
-    written, kept = [], []
+    written: list[Path] = []
+    kept: list[Path] = []
     try:
         with as_file(files("llmops.cli") / "workspace_template") as template:
             for source in sorted(path for path in template.rglob("*") if path.is_file()):
@@ -32,6 +36,9 @@ def init(directory: Annotated[Path, typer.Argument(help="Folder to make or to co
         raise ConfigurationError(
             f"cannot write {str(directory)!r} ({error.strerror}); choose another folder"
         ) from error
+    if as_json:
+        print_json({"written": written, "kept": kept})
+        return
     for path in written:
         print(f"wrote {path}")
     for path in kept:

@@ -52,12 +52,17 @@ def show(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As `key list` shows it.")], workspace: WorkspaceOption = HERE
+    key_id: Annotated[str, typer.Argument(help="As `key list` shows it.")],
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
 ) -> None:
     """End a key; a running gateway refuses it within a second."""
     with _book(workspace) as book:
         book.revoke(key_id)
-    print(f"key {key_id} is revoked")
+    if as_json:
+        print_json({"revoked": key_id})
+    else:
+        print(f"key {key_id} is revoked")
 
 
 @contextmanager

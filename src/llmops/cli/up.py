@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from llmops.cli.options import HERE, WorkspaceOption
+from llmops.cli.options import HERE, JsonOption, WorkspaceOption
 
 
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8080,
     workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve the API and the chat page until Ctrl-C."""
     from llmops.gateway.server import serve
@@ -22,10 +24,18 @@ def up(
     opened = Workspace(workspace, Settings.from_environment(), command="llmops up")
     try:
         routes = list(opened.files.routes)
-        serve(opened, host=host, port=port, on_ready=lambda url: _greet(url, routes))
+        serve(opened, host=host, port=port, on_ready=lambda url: _announce(url, routes, as_json))
     finally:
         opened.close()
-    print("stopped; everything is saved")
+    if not as_json:
+        print("stopped; everything is saved")
+
+
+def _announce(url: str, routes: list[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"url": url, "routes": routes}), flush=True)
+    else:
+        _greet(url, routes)
 
 
 def _greet(url: str, routes: list[str]) -> None:
@@ -45,7 +55,7 @@ answer = client.chat.completions.create(
 )
 print(answer.choices[0].message.content, answer.citations)
 
-Only this machine can reach it. Ctrl-C stops it.
+Ctrl-C stops it.
 """,
         flush=True,
     )
