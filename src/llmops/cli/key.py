@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmops.cli.options import HERE, JsonOption, PrincipalOption, WorkspaceOption, print_json
+from llmops.cli.options import HERE, JsonOption, WorkspaceOption, print_json
 
 if TYPE_CHECKING:
     from llmops.workspace.keys import KeyBook
@@ -24,7 +24,9 @@ def create(
     role: Annotated[
         str, typer.Option(help="viewer, app, prompt-engineer, ml-engineer, risk-officer, admin.")
     ] = "app",
-    principal: PrincipalOption = None,
+    principal: Annotated[
+        list[str] | None, typer.Option("--principal", help="What the key's holder may read; repeatable.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:

@@ -22,7 +22,8 @@ class EventSplitter:
         buffer = self._buffer + piece
         if b"\r" in buffer:
             held = buffer.endswith(b"\r")  # its line feed may come with the next piece
-            buffer = (buffer[:-1] if held else buffer).replace(b"\r\n", b"\n") + (b"\r" if held else b"")
+            whole = (buffer[:-1] if held else buffer).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            buffer = whole + (b"\r" if held else b"")
         *events, self._buffer = buffer.split(b"\n\n")
         if len(self._buffer) > _MAX_EVENT_BYTES:
             raise EventTooLargeError(f"an event of more than {_MAX_EVENT_BYTES} bytes")

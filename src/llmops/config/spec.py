@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,6 +49,12 @@ def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON value in canonical form (sorted keys, no spaces, ASCII)."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))  # orjson stops at 64-bit numbers
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def beside(file: str, place: str) -> str:
+    """`place` as an absolute path when it is a folder seen from `file`'s own, else as it stands."""
+    path = Path(file).parent / place
+    return str(path.resolve()) if path.is_dir() else place
 
 
 def json_schema(spec: type[Spec]) -> dict[str, Any]:

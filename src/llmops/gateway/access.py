@@ -28,10 +28,16 @@ class Doors:
 
     Attributes:
         token: the owner's, for the CLI on this machine.
+        is_local: the gateway listens on loopback only, where no key is needed until there is one.
     """
 
     keys: KeyBook
     token: str
+    is_local: bool
+
+    @property
+    def are_open(self) -> bool:
+        return self.is_local and self.keys.is_empty
 
 
 class Access:
@@ -79,7 +85,7 @@ class Access:
                 return _OWNER
             if caller := self._doors.keys.caller(secret):
                 return caller
-        if self._doors.keys.is_empty:
+        if self._doors.are_open:
             return _ANONYMOUS  # embedded on loopback; OpenAI clients send some key anyway
         problem = "this API key is not valid" if secret else "an API key is needed"
         raise UnauthenticatedError(
@@ -89,7 +95,7 @@ class Access:
     def _check_browser(self, method: str, headers: Headers) -> None:
         """A page of another site must not reach a gateway that asks for no key."""
         host = headers.get("host", "")
-        if self._doors.keys.is_empty and _host_name(host) not in _LOOPBACK:
+        if self._doors.are_open and _host_name(host) not in _LOOPBACK:
             raise ForbiddenError(
                 f"the host {host!r} is not this machine's loopback; make an API key to serve others"
             )

@@ -28,11 +28,12 @@ _REFRESH_EVERY_S = 1.0
 _log = logging.getLogger("llmops.gateway")
 
 
-def create_app(workspace: Workspace, *, token: str) -> FastAPI:
+def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> FastAPI:
     """An application over an open workspace.
 
     Args:
         token: what the owner's CLI shows to be let into `/api`.
+        is_local: it will listen on loopback only; elsewhere a key is asked for even when there is none.
 
     Raises:
         LlmopsError: a route cannot be brought to life.
@@ -47,7 +48,7 @@ def create_app(workspace: Workspace, *, token: str) -> FastAPI:
         app.include_router(module.router)
     _serve_console(app)
     errors.install(app)
-    app.add_middleware(Access, doors=Doors(keys=workspace.keys, token=token))
+    app.add_middleware(Access, doors=Doors(keys=workspace.keys, token=token, is_local=is_local))
     return app
 
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from llmops.errors import LlmopsError, RequestError
 from llmops.gateway import wire
 from llmops.gateway.access import caller_of
-from llmops.gateway.bodies import read_object
+from llmops.gateway.bodies import first_problem, read_object
 from llmops.gateway.errors import body_of, json_response
-from llmops.gateway.streams import StreamResponse, after_first
+from llmops.gateway.streams import StreamResponse, after_first, while_connected
 from llmops.prompts.spec import Parameters
 from llmops.records import Answer, Caller, Delta
 from llmops.serving.answer import Question, answer, open_inference, stream_answer
@@ -61,15 +61,19 @@ async def chat_completions(request: Request) -> Response:
     stream = body.get("stream", False)
     if not isinstance(stream, bool):
         raise RequestError(f"'stream' must be true or false, not {stream!r}")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise RequestError("'stream_options' must be an object such as {'include_usage': true}")
     route = workspace.route(name)
     if workspace.writer.is_full:
         await to_thread.run_sync(workspace.writer.wait_for_room)
     if route.prompt is None:
-        return await _forward(route, body, stream, caller_of(request), workspace)
+        return await _forward(route, body, stream, request)
     question = _question(route, body, caller_of(request))
     if stream:
-        return await _stream(route, question, body, workspace)
-    result = await answer(route, question, workspace.record)
+        return await _stream(route, question, body, request)
+    result = await while_connected(request, answer(route, question, workspace.record))
+    if isinstance(result, Response):
+        return result
     headers = {"x-inference-id": result.inference_id}
     return json_response(wire.completion(result), headers=headers)
 
@@ -81,7 +85,7 @@ def _question(route: Route, body: dict[str, Any], caller: Caller) -> Question:
     for field in _UNSUPPORTED:
         if body.get(field):
             raise RequestError(f"{field!r} is not available on route {route.name!r}, which answers with citations")
-    if body.get("n", 1) != 1:
+    if body.get("n") not in (None, 1):
         raise RequestError(f"'n' must be 1 on route {route.name!r}")
     metadata = body.get("filter")
     if metadata is not None and not isinstance(metadata, dict):
@@ -99,20 +103,24 @@ def _parameters(body: dict[str, Any]) -> dict[str, Any]:
     try:
         return Parameters.model_validate(given, strict=False).given()
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(
-            f"{'.'.join(map(str, first['loc']))!r}: {first['msg']}, not {first['input']!r}"
-        ) from error
+        raise RequestError(first_problem(error)) from error
 
 
-async def _stream(route: Route, question: Question, body: dict[str, Any], workspace: Workspace) -> Response:
-    options = body.get("stream_options")
-    with_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+async def _stream(route: Route, question: Question, body: dict[str, Any], request: Request) -> Response:
+    with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
     inference = open_inference(route, question.caller)
-    items = stream_answer(route, question, inference, workspace.record)
-    events = _events(items, inference.inference_id, route.name, with_usage)
-    first = await anext(events)
-    headers = {"x-inference-id": inference.inference_id}
+    items = stream_answer(route, question, inference, request.app.state.workspace.record)
+    return await _event_response(
+        request, _events(items, inference.inference_id, route.name, with_usage), inference.inference_id
+    )
+
+
+async def _event_response(request: Request, events: AsyncGenerator[bytes, None], inference_id: str) -> Response:
+    """The first event is waited for, so that an early error is a status."""
+    first = await while_connected(request, anext(events))
+    if isinstance(first, Response):
+        return first
+    headers = {"x-inference-id": inference_id}
     return StreamResponse(after_first(first, events), media_type="text/event-stream", headers=headers)
 
 
@@ -144,16 +152,16 @@ async def _events(
             yield _data(body_of(error))
 
 
-async def _forward(
-    route: Route, body: dict[str, Any], stream: bool, caller: Caller, workspace: Workspace
-) -> Response:
-    inference = open_inference(route, caller)
-    headers = {"x-inference-id": inference.inference_id}
-    if not stream:
-        return json_response(await forward(route, body, inference, workspace.record), headers=headers)
-    pieces = _with_error_event(forward_stream(route, body, inference, workspace.record))
-    first = await anext(pieces)
-    return StreamResponse(after_first(first, pieces), media_type="text/event-stream", headers=headers)
+async def _forward(route: Route, body: dict[str, Any], stream: bool, request: Request) -> Response:
+    record = request.app.state.workspace.record
+    inference = open_inference(route, caller_of(request))
+    if stream:
+        events = _with_error_event(forward_stream(route, body, inference, record))
+        return await _event_response(request, events, inference.inference_id)
+    result = await while_connected(request, forward(route, body, inference, record))
+    if isinstance(result, Response):
+        return result
+    return json_response(result, headers={"x-inference-id": inference.inference_id})
 
 
 async def _with_error_event(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

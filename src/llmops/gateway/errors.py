@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llmops.errors import (
@@ -39,14 +38,21 @@ _STATUS: tuple[tuple[type[LlmopsError], int, str], ...] = (
     (ConfigurationError, 500, "configuration_error"),
     (LlmopsError, 500, "server_error"),
 )
-_PASSED_ON = frozenset((400, 413, 422, 429, 503))  # what an endpoint says about the caller's own request
+# What an endpoint says about the caller's own request.
+_PASSED_ON = {
+    400: "invalid_request_error",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 _log = logging.getLogger("llmops.gateway")
 
 
 def status_of(error: LlmopsError) -> tuple[int, str]:
     """HTTP status and OpenAI error type."""
     if isinstance(error, EndpointRejectedError) and error.status in _PASSED_ON:
-        return error.status, "rate_limit_error" if error.status == 429 else "invalid_request_error"
+        return error.status, _PASSED_ON[error.status]
     return next((status, kind) for cls, status, kind in _STATUS if isinstance(error, cls))
 
 
@@ -81,17 +87,14 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, LlmopsError)
         return response_to(error)
 
-    async def validation(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return json_response(error_body(f"{field}: {first['msg']}", "invalid_request_error"), status=400)
-
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        said = (
-            f"no such path {request.url.path!r}; see /openapi.json" if error.status_code == 404 else error.detail
-        )
+        said = error.detail
+        if error.status_code == 404:
+            said = f"no such path {request.url.path!r}; see /openapi.json"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            said = f"{request.method} is not for {request.url.path!r}; use {allowed}"
         body = error_body(str(said), "invalid_request_error")
         return json_response(body, status=error.status_code, headers=dict(error.headers or {}))
 
@@ -101,6 +104,5 @@ def install(app: FastAPI) -> None:
         return json_response(error_body(said, "server_error"), status=500)
 
     app.add_exception_handler(LlmopsError, ours)
-    app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import text
+from sqlalchemy import select
 
+from llmops.clients.database.tables import collections
 from llmops.errors import LlmopsError
 from llmops.gateway.errors import json_response
 from llmops.gateway.instruments import CONTENT_TYPE, Instruments
@@ -32,14 +33,19 @@ def _problems(workspace: Workspace) -> list[str]:
     problems = [workspace.writer.last_error] if workspace.writer.failing_since is not None else []
     try:
         with workspace.database.read() as connection:
-            connection.execute(text("SELECT 1"))
+            connection.execute(select(collections.c.collection).limit(1))  # SELECT 1 would not open the file
+        held = set(workspace.store.collections())
     except LlmopsError as error:
-        problems.append(str(error))
+        return [*problems, str(error)]
     for name in workspace.files.routes:
         try:
             route = workspace.route(name)
-            if route.retriever is not None:
-                route.retriever.shape()
+            if route.retriever is None:
+                continue
+            shape = route.retriever.shape()
+            if shape.collection not in held:
+                cure = f"run `llmops ingest run {shape.name} --rebuild`"
+                problems.append(f"route {name!r}: the vectors of collection {shape.collection!r} are gone; {cure}")
         except LlmopsError as error:
             problems.append(f"route {name!r}: {error}")
     return problems

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from llmops.errors import RequestError
 from llmops.gateway import wire
 from llmops.gateway.access import caller_of
+from llmops.gateway.bodies import body_of_kind, read_model
 from llmops.gateway.errors import json_response
 from llmops.gateway.instruments import Instruments
 from llmops.records import Feedback
@@ -19,6 +21,7 @@ from llmops.retrieval import RetrievalSpec
 from llmops.workspace.opened import Workspace
 
 router = APIRouter()
+_MAX_VALUE_CHARACTERS = 1_000
 
 
 class SearchBody(BaseModel):
@@ -44,6 +47,16 @@ class FeedbackBody(BaseModel):
     comment: str = Field(default="", max_length=10_000)
     correction: str = Field(default="", max_length=50_000)
 
+    @field_validator("value", mode="before")
+    @classmethod
+    def _is_plain(cls, value: object) -> object:
+        is_plain = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+        if not is_plain or (isinstance(value, str) and len(value) > _MAX_VALUE_CHARACTERS):
+            raise ValueError(
+                f"give true, false, a number, or a text of at most {_MAX_VALUE_CHARACTERS} characters"
+            )
+        return value
+
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
@@ -63,10 +76,11 @@ async def models(request: Request) -> Response:
     return json_response({"object": "list", "data": data})
 
 
-@router.post("/v1/search")
-async def search(request: Request, body: SearchBody) -> Response:
+@router.post("/v1/search", openapi_extra=body_of_kind(SearchBody))
+async def search(request: Request) -> Response:
     """The best passages that the caller may read."""
     workspace: Workspace = request.app.state.workspace
+    body = await read_model(request, SearchBody)
     spec = search_spec(workspace, route=body.route, collection=body.collection)
     caller, metadata = caller_of(request), body.filter or None
     find = partial(workspace.search, body.query, spec=spec, caller=caller, k=body.k, metadata=metadata)  # type: ignore[arg-type]  # checked by the store
@@ -89,9 +103,10 @@ def search_spec(workspace: Workspace, *, route: str | None, collection: str | No
     return RetrievalSpec(collection=names[0])
 
 
-@router.post("/v1/feedback")
-async def feedback(request: Request, body: FeedbackBody) -> Response:
+@router.post("/v1/feedback", openapi_extra=body_of_kind(FeedbackBody))
+async def feedback(request: Request) -> Response:
     """Stored before it is acknowledged."""
+    body = await read_model(request, FeedbackBody)
     workspace: Workspace = request.app.state.workspace
     instruments: Instruments = request.app.state.instruments
     given = Feedback(**body.model_dump(), caller=caller_of(request).name)

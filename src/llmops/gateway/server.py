@@ -17,6 +17,7 @@ from llmops.gateway.app import create_app
 from llmops.workspace.opened import Workspace
 
 _GRACE_S = 5
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds us
 
 
 def serve(workspace: Workspace, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
@@ -30,8 +31,9 @@ def serve(workspace: Workspace, *, host: str, port: int, on_ready: Callable[[str
         raise ConfigurationError(f"{problem}; make one with `llmops key create NAME`, or keep --host 127.0.0.1")
     with _listen(host, port) as listener:
         token = secrets.token_urlsafe(32)
-        app = create_app(workspace, token=token)
-        shown = f"[{host}]" if ":" in host else host
+        app = create_app(workspace, token=token, is_local=_is_loopback(host))
+        shown = _LOOPBACK_OF.get(host, host)
+        shown = f"[{shown}]" if ":" in shown else shown
         url = f"http://{shown}:{listener.getsockname()[1]}"
         if workspace.ownership is not None:
             workspace.ownership.announce(url=url, token=token)

@@ -1,13 +1,36 @@
-"""Responses that are still being made: events to a client that may leave at any moment."""
+"""Responses that are still being made: work and events for a client that may leave at any moment."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
+from typing import TypeVar
 
 import anyio
+from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+_CLIENT_LEFT = 499  # nginx's word for it; nobody is there to read it
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:
+    """The result of `work`, or a response for nobody when the client left first: the work is then cancelled."""
+    with anyio.CancelScope() as scope:
+        watcher = asyncio.create_task(_cancel_when_left(request.receive, scope))
+        try:
+            return await work
+        finally:
+            watcher.cancel()
+    return Response(status_code=_CLIENT_LEFT)
+
+
+async def _cancel_when_left(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 class StreamResponse(Response):
@@ -26,13 +49,7 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (ASGI)
         async with anyio.create_task_group() as group:
-
-            async def leave_with_client() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
-            group.start_soon(leave_with_client)
+            group.start_soon(_cancel_when_left, receive, group.cancel_scope)
             async with aclosing(self._pieces) as pieces:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 async for piece in pieces:

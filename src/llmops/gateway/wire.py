@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -77,3 +78,8 @@ def report(done: IngestReport) -> dict[str, Any]:
 
 def trace(found: Trace) -> dict[str, Any]:
     return {**asdict(found), "started_at": found.started_at.isoformat()}
+
+
+def feedback(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the ledger; its keys are SQLAlchemy's own kind of text, which orjson does not take."""
+    return {str(name): value for name, value in row.items()} | {"created_at": row["created_at"].isoformat()}

@@ -124,6 +124,8 @@ def _placed(document: Document) -> list[tuple[Block, Path]]:
         return tuple(name for name in (*title, *names) if name)
 
     for block in document.blocks:
+        if not text[block.start : block.end].strip():
+            continue
         if block.kind != "heading":
             placed.append((block, path(stack)))
             waiting = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -47,12 +48,17 @@ def list_folder(source: FolderSource, root: Path, *, spec_file: str) -> Listing:
         if not include.match(uri) or exclude.match(uri):
             continue
         try:
+            uri.encode()
             if not source.follow_symlinks and not path.resolve().is_relative_to(root.resolve()):
                 continue
             listing.files.append(SourceFile(uri=uri, path=path, n_bytes=path.stat().st_size))
+        except UnicodeEncodeError:
+            listing.problems.append(f"{uri!a}: the name is not UTF-8; rename the file")
+        except RuntimeError:  # Python 3.11 and 3.12 say so of a link that leads to itself
+            listing.problems.append(f"{uri}: {os.strerror(errno.ELOOP)}")
         except OSError as error:
             listing.problems.append(f"{uri}: {error.strerror}")
-    if not listing.files and any(str(root) in problem for problem in listing.problems):
+    if not listing.files and any(problem.startswith(f"{root}: ") for problem in listing.problems):
         raise SpecError(spec_file, f"the folder {str(root)!r} cannot be read; check its permissions")
     listing.files.sort(key=lambda file: file.uri)
     return listing
@@ -63,7 +69,12 @@ def _walk(root: Path, listing: Listing, follow: bool) -> Iterator[Path]:
     for folder, folders, names in os.walk(
         root, followlinks=follow, onerror=lambda e: listing.problems.append(f"{e.filename}: {e.strerror}")
     ):
-        info = Path(folder).stat()
+        try:
+            info = Path(folder).stat()
+        except OSError as error:
+            listing.problems.append(f"{folder}: {error.strerror}")
+            folders.clear()
+            continue
         if (info.st_dev, info.st_ino) in seen:
             folders.clear()
             continue
@@ -96,7 +107,7 @@ def fetch(file: SourceFile, *, max_bytes: int) -> tuple[bytes, str]:
 @lru_cache(maxsize=256)
 def _matcher(globs: tuple[str, ...]) -> re.Pattern[str]:
     """Globs as one expression: `**/` is any depth, `*` and `?` stay within a name."""
-    return re.compile("|".join(f"(?:{_regex(glob)})$" for glob in globs) or r"(?!)")
+    return re.compile("|".join(f"(?:{_regex(glob)})\\Z" for glob in globs) or r"(?!)", re.DOTALL)
 
 
 def _regex(glob: str) -> str:

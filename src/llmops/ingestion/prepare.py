@@ -90,7 +90,7 @@ def prepare(file: SourceFile, spec: IngestionSpec, count_tokens: CountTokens) ->
 
 
 def _document(file: SourceFile, raw: bytes, content_hash: str, media_type: str, spec: IngestionSpec) -> Document:
-    parsed = parse(raw, uri=file.uri, media_type=media_type)
+    parsed = parse(raw, uri=file.uri, media_type=media_type, max_bytes=spec.source.max_file_bytes)
     return Document(
         document_id=document_id(spec, file.uri),
         uri=file.uri,

@@ -66,7 +66,7 @@ def ingest(
     started = time.perf_counter()
     root = (Path(spec.file).parent / spec.source.path).resolve()
     listing = list_folder(spec.source, root, spec_file=spec.file)
-    embedder = indexer.load_embedder(spec.embed.model)
+    embedder = indexer.load_embedder(spec.encoder)
     if spec.chunk.max_tokens > embedder.max_tokens:
         problem = f"chunk.max_tokens {spec.chunk.max_tokens} is more than {embedder.name!r} reads"
         raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")

@@ -32,6 +32,10 @@ def shape_to_fill(
     Raises:
         CollectionShapeError: the spec no longer fits the collection, and no rebuild was asked for.
     """
+    stored = indexer.store.collections()
+    for shape in indexer.collections.all():
+        if shape.name == spec.name and shape.collection not in stored:
+            discard(shape, indexer)  # its vectors are lost: all there is to do is to build it again
     serving, building = indexer.collections.serving(spec.name), indexer.collections.building(spec.name)
     if building is not None and _mismatch(building, spec, embedder):
         discard(building, indexer)

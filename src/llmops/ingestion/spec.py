@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llmops.config import Name, Section, Spec
+from llmops.config import Name, Section, Spec, beside
 
 Scalar = str | int | float | bool
 
@@ -43,7 +43,9 @@ class ChunkSpec(Section):
 class EmbedSpec(Section):
     """The encoder."""
 
-    model: str = Field(default="all-MiniLM-L6-v2", description="Packaged model name, or a folder.")
+    model: str = Field(
+        default="all-MiniLM-L6-v2", description="Packaged model name, or a folder, relative to this file."
+    )
 
 
 class IngestionSpec(Spec):
@@ -56,3 +58,8 @@ class IngestionSpec(Spec):
     source: FolderSource
     chunk: ChunkSpec = ChunkSpec()
     embed: EmbedSpec = EmbedSpec()
+
+    @property
+    def encoder(self) -> str:
+        """The packaged model's name, or the folder of another, found from this file."""
+        return beside(self.file, self.embed.model)

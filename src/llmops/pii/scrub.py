@@ -38,7 +38,7 @@ def _ip(text: str) -> int:
         return 0
     groups = [group for group in text.split(":") if group]
     is_code = address.version == 6 and len(groups) < 3 and len(groups[0]) < 4  # a slice [1::2], a name a::b
-    return 0 if is_code else len(text)
+    return 0 if is_code or address.is_loopback or address.is_unspecified else len(text)
 
 
 def _phone(text: str) -> int:
@@ -57,18 +57,18 @@ class _Kind:
 # Every pattern is linear: it starts only where a run of its characters starts, or its length is bounded.
 _SECRET = (
     r"(?:sk|pk|rk|lk)[-_][A-Za-z0-9_-]{16,}+|gh[pousr]_[A-Za-z0-9]{30,}+|xox[abprs]-[A-Za-z0-9-]{10,}+"
-    r"|AKIA[0-9A-Z]{16}(?!\w)|eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]++"
+    r"|AKIA[0-9A-Z]{16}(?!\w)|(?<!-)eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]++"
 )
 _PEM = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 _KINDS = {
-    "SECRET": _Kind(r"[\w-]", _SECRET),
+    "SECRET": _Kind(r"\w", _SECRET),
     "PRIVATE_KEY": _Kind("", _PEM),
     "EMAIL": _Kind(r"[A-Za-z0-9._%+'-]", r"[A-Za-z0-9._%+'-]++@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}+"),
     "IBAN": _Kind(r"\w", r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)", _iban),
     "CARD": _Kind(
         r"[\w.]",
         r"(?:[2-6]\d{12,18}|[2-6]\d{3}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{1,3})?"
-        r"|3[47]\d\d[ -]\d{6}[ -]\d{5})(?![\w]|[.-]\d)",
+        r"|3[47]\d\d[ -]\d{6}[ -]\d{5})(?!\w|\.\d)",
         _luhn,
     ),
     "US_SSN": _Kind(r"[\w.-]", r"(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"),
@@ -78,7 +78,7 @@ _KINDS = {
     "PHONE": _Kind(
         r"[\w.+-]",
         r"(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}"
-        r"|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w-]*\d)",
+        r"|(?:\(\d{3}\)|\d{3})[ .-]\d{3}[ .-]\d{4})(?![\w-]*\d)",
         _phone,
     ),
 }
@@ -98,7 +98,8 @@ _MIN_SIGNAL = re.compile(r"@|\d[\d .()-]{6}|[A-Z]{2}\d{2}|[-_][A-Za-z0-9_-]{10}|
 def scrub(text: str) -> str:
     """Replace what looks like personal data or a secret by its kind in angle brackets.
 
-    Scrubbed text stays as it is when it is scrubbed again. An address with a port is a server's and stays.
+    Scrubbed text stays as it is when it is scrubbed again. Addresses with a port and 127.0.0.1 name a server,
+    nobody; they stay.
 
     >>> scrub("Write to ada@example.org or call +44 20 7946 0958, card 4111 1111 1111 1111.")
     'Write to <EMAIL> or call <PHONE>, card <CARD>.'
@@ -126,8 +127,10 @@ def _pass(text: str) -> str:
             position += 1
             continue
         kind, length = found
-        parts += text[last:position], f"<{kind}>"
-        last = position = position + length
+        end = position + length
+        quotes = length - len(text[position:end].lstrip("'"))  # an address may hold one, but begins with none
+        parts += text[last : position + quotes], f"<{kind}>"
+        last = position = end
     return "".join(parts) + text[last:]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, select, update
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import aliases, collections
+from llmops.errors import NotFoundError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,7 @@ class CollectionBook:
         return max(waiting, key=lambda s: s.created_at, default=None)
 
     def next_name(self, name: str) -> str:
-        """A physical name never used before."""
+        """A physical name that no collection has; numbers go up."""
         prefix = f"{name}-"
         used = [c.removeprefix(prefix) for c in self._shapes if c.startswith(prefix)]
         return f"{prefix}{max((int(n) for n in used if n.isdigit()), default=0) + 1}"
@@ -79,13 +80,19 @@ class CollectionBook:
         self.refresh()
 
     def point(self, name: str, collection: str) -> None:
-        """Let `name` answer from `collection` from now on; one transaction."""
+        """Let `name` answer from `collection` from now on; one transaction.
+
+        Raises:
+            NotFoundError: no such collection is registered; the name answers as before.
+        """
         with self._database.begin() as connection:
             connection.execute(delete(aliases).where(aliases.c.alias == name))
             row = {"alias": name, "collection": collection, "since": datetime.now(UTC)}
             connection.execute(insert(aliases).values(row))
             ready = update(collections).where(collections.c.collection == collection).values(state="ready")
-            connection.execute(ready)
+            if not connection.execute(ready).rowcount:
+                known = ", ".join(sorted(self._shapes)) or "none"
+                raise NotFoundError(f"no collection {collection!r} for {name!r} to answer from; there is: {known}")
         self.refresh()
 
     def forget(self, collection: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from llmops.records import Citation, Passage
 
 _MARKER = re.compile(r"\[(\d{1,4}(?: ?, ?\d{1,4}){0,5})\]")
-_OPEN = re.compile(r"[ \t]*\[[\d, ]{0,39}$|[ \t]+$")  # an unfinished marker, or blanks before one that may go
-_LEADING = re.compile(r"[ \t]*$")
+# An unfinished marker, or blanks before one that may go. It starts where blanks start: no second look at them.
+_OPEN = re.compile(r"(?<![ \t])[ \t]*+(?:\[[\d, ]{0,39})?\Z")
 
 
 class CitationFilter:
@@ -59,7 +59,7 @@ class CitationFilter:
                 parts.append(before + match[0])
                 continue
             self.n_dropped += len(numbers) - len(known)
-            parts.append(before if known else _LEADING.sub("", before))
+            parts.append(before if known else before.rstrip(" \t"))
             parts.extend(f"[{n}]" for n in known)
             for n in known:
                 self._cited.setdefault(n, cite(self._passages[n]))

@@ -52,6 +52,10 @@ def _message(value: Any, index: int, route: str) -> Message:
 def _text(content: Any, index: int) -> str:
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
-        return "\n".join(str(part.get("text", "")) for part in content)
+    if isinstance(content, list) and all(_is_text(part) for part in content):
+        return "\n".join(part["text"] for part in content)
     raise RequestError(f"messages[{index}].content must be text on a route with a prompt")
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
-from llmops.clients.chat import OpenAIChat
+from llmops.clients.chat import OpenAIChat, read_usage
 from llmops.clients.sse import data_of
 from llmops.errors import ConfigurationError, LlmopsError
-from llmops.records import Usage
 from llmops.serving.route import Record, Route
 from llmops.tracing import Inference
 
@@ -31,21 +32,15 @@ async def forward(route: Route, body: dict[str, Any], inference: Inference, reco
         EndpointError: it failed or refused.
     """
     endpoint = endpoint_of(route)
-    try:
-        with inference.station("forward", messages=body.get("messages")) as span:
-            async with endpoint.send(orjson.dumps({**body, "model": endpoint.model})) as response:
-                raw = await response.read()
-            value = _completion(raw, endpoint)
-            inference.ttft_ms = inference.elapsed_ms
-            _count(inference, route, value.get("usage"))
-            span.output = {"choices": value["choices"]}
-    except LlmopsError as error:
-        record(inference.finish("error", str(error)))
-        raise
-    except asyncio.CancelledError:
-        record(inference.finish("cancelled"))
-        raise
-    record(inference.finish("ok"))
+    with _recorded(inference, record), inference.station("forward", messages=body.get("messages")) as span:
+        async with endpoint.send(orjson.dumps({**body, "model": endpoint.model})) as response:
+            raw = await response.read()
+        value = _json_object(raw)
+        if value is None or not isinstance(value.get("choices"), list):
+            raise endpoint.nonsense(raw)
+        inference.ttft_ms = inference.elapsed_ms
+        _count(inference, route, value.get("usage"))
+        span.output = {"choices": value["choices"]}
     return {**value, "inference_id": inference.inference_id}
 
 
@@ -59,77 +54,96 @@ async def forward_stream(
     """
     endpoint = endpoint_of(route)
     options = body.get("stream_options") or {}
-    asked = bool(isinstance(options, dict) and options.get("include_usage"))
     sent = {**body, "model": endpoint.model, "stream_options": {**options, "include_usage": True}}
-    seen: list[bytes] = []
-    status: Literal["ok", "error", "cancelled"] = "cancelled"
-    problem = ""
-    try:
-        with inference.station("forward", messages=body.get("messages")) as span:
-            try:
-                async with endpoint.send(orjson.dumps(sent)) as response:
-                    async for batch in response.batches():
-                        kept = [event for event in batch if _keep(event, asked, seen, inference, route)]
-                        if kept:
-                            yield b"\n\n".join(kept) + b"\n\n"
-                if not seen or seen[-1] != _DONE:
-                    raise endpoint.cut_off()
-                status = "ok"
-            finally:
-                span.output = {"text": _text(seen)}
-    except LlmopsError as error:
-        status, problem = "error", str(error)
-        raise
-    finally:
-        if seen and seen[-1] == _DONE:
-            status = "ok"  # a caller who hangs up after the last event has had it all
-        record(inference.finish(status, problem))
-
-
-def _keep(event: bytes, asked: bool, seen: list[bytes], inference: Inference, route: Route) -> bool:
-    """Take note of one event; False for the usage event that only we asked for."""
-    data = data_of(event)
-    if not data:
-        return True
-    seen.append(data)
-    if not inference.ttft_ms and b'"content":"' in data.replace(b'"content": "', b'"content":"').replace(
-        b'"content":""', b""
+    passing = _Passing(endpoint=endpoint, route=route, inference=inference, asked=options.get("include_usage"))
+    with (
+        _recorded(inference, record, passing),
+        inference.station("forward", messages=body.get("messages")) as span,
     ):
-        inference.ttft_ms = inference.elapsed_ms
-    if b'"usage"' not in data or data == _DONE:
-        return True
-    value = _json_object(data)
-    usage = value.get("usage")
-    if not usage:
-        return True
-    _count(inference, route, usage)
-    return asked or bool(value.get("choices"))
+        try:
+            async with endpoint.send(orjson.dumps(sent)) as response:
+                async for batch in response.batches():
+                    if kept := passing.take(batch):
+                        yield kept
+                    if passing.error is not None:
+                        raise endpoint.broke_off(passing.error)
+            if not passing.is_done:
+                raise endpoint.cut_off()
+        finally:
+            span.output = {"text": "".join(passing.text)}
 
 
-def _text(seen: list[bytes]) -> str:
-    """What the caller was sent, put together after the fact."""
-    choices = (choice for data in seen if data != _DONE for choice in _json_object(data).get("choices") or ())
-    return "".join((choice.get("delta") or {}).get("content") or "" for choice in choices)
+@dataclass(kw_only=True, slots=True)
+class _Passing:
+    """What goes by in one stream."""
+
+    endpoint: OpenAIChat
+    route: Route
+    inference: Inference
+    asked: Any
+    text: list[str] = field(default_factory=list)
+    error: Any = None
+    is_done: bool = False
+
+    def take(self, batch: Sequence[bytes]) -> bytes:
+        """The events that the caller gets: up to an error, and without the usage that only we asked for."""
+        kept = []
+        for event in batch:
+            if self._is_wanted(data_of(event)):
+                kept.append(event + b"\n\n")
+            if self.error is not None:
+                break
+        return b"".join(kept)
+
+    def _is_wanted(self, data: bytes) -> bool:
+        if not data:
+            return True
+        if data == _DONE:
+            self.is_done = True
+            return True
+        value = _json_object(data)
+        if value is None:
+            raise self.endpoint.nonsense(data)
+        self.error = value.get("error")
+        self._hear(value.get("choices"))
+        usage = value.get("usage")
+        _count(self.inference, self.route, usage)
+        return self.error is None and (not usage or bool(self.asked or value.get("choices")))
+
+    def _hear(self, choices: Any) -> None:
+        for choice in choices if isinstance(choices, list) else ():
+            match choice:
+                case {"delta": {"content": str(text)}} if text:
+                    self.inference.ttft_ms = self.inference.ttft_ms or self.inference.elapsed_ms
+                    self.text.append(text)
 
 
-def _completion(raw: bytes, endpoint: OpenAIChat) -> dict[str, Any]:
-    value = _json_object(raw)
-    if not isinstance(value.get("choices"), list):
-        raise endpoint.nonsense(raw)
-    return value
+@contextmanager
+def _recorded(inference: Inference, record: Record, passing: _Passing | None = None) -> Iterator[None]:
+    """The trace leaves however the work ends; a caller who hangs up after the last event has had it all."""
+    try:
+        yield
+    except LlmopsError as error:
+        record(inference.finish("error", str(error)))
+        raise
+    except (GeneratorExit, asyncio.CancelledError):
+        record(inference.finish("ok" if passing is not None and passing.is_done else "cancelled"))
+        raise
+    except Exception as error:
+        record(inference.finish("error", f"{type(error).__name__}: {error}"))
+        raise
+    record(inference.finish("ok"))
 
 
-def _json_object(raw: bytes) -> dict[str, Any]:
+def _json_object(raw: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _count(inference: Inference, route: Route, usage: Any) -> None:
-    if isinstance(usage, dict):
-        n_in, n_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if isinstance(n_in, int) and isinstance(n_out, int):
-            inference.usage = Usage(input_tokens=n_in, output_tokens=n_out)
-            inference.cost_usd = route.cost_usd(inference.usage)
+    if (used := read_usage(usage)) is not None:
+        inference.usage = used
+        inference.cost_usd = route.cost_usd(used)

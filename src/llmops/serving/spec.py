@@ -30,7 +30,9 @@ class ExtractiveEndpoint(Section):
     """The embedded model: answers with sentences of the context. `LLMOPS_CHAT_URL` replaces it everywhere."""
 
     type: Literal["extractive"]
-    embedder: str = Field(default="all-MiniLM-L6-v2", description="Packaged model name, or a folder.")
+    embedder: str = Field(
+        default="all-MiniLM-L6-v2", description="Packaged model name, or a folder, relative to this file."
+    )
 
 
 class OpenAIEndpoint(Section):

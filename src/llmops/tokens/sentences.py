@@ -13,6 +13,7 @@ _ABBREVIATIONS = frozenset(
 _BREAK = re.compile(r"\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•+|#>]|\d{1,3}[.)])\s)")
 _END = re.compile(r"(?P<latin>[.!?…]+[\"'”’)\]*_`]*)(?=\s)|[。！？؟]+[」』”]*")
 _NEXT = re.compile(r"\s+[\"'“‘(\[*_`]*(?P<first>\S)")
+_LONG_WORD = 5
 _LAST_WORD = re.compile(r"([\w.]+)$")
 
 
@@ -44,14 +45,13 @@ def _ends_sentence(text: str, match: re.Match[str], limit: int) -> bool:
     if following is None:
         return True
     first = following["first"]
-    if not (first.isupper() or first.isdigit() or not first.isascii() or not first.isalnum()):
-        return False
-    if match["latin"][0] != ".":
-        return True
     word = _LAST_WORD.search(text, max(0, match.start() - 30), match.start())
-    if word is None:
+    token = word[1].lower().strip(".") if word else ""
+    if first.islower() and first.isascii():
+        # Some names begin small ("… is stopped. llmops writes …"); after a short word it may be an abbreviation.
+        return match["latin"] == "." and len(token) >= _LONG_WORD and token not in _ABBREVIATIONS
+    if match["latin"][0] != "." or word is None:
         return True
-    token = word[1].lower().strip(".")
     if token in _ABBREVIATIONS:
         return False
     is_initial = len(token) == 1 and token.isalpha() and word[1].isupper()

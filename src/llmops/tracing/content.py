@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 import orjson
 
 from llmops.errors import ConfigurationError, StorageError
-from llmops.pii import scrub_value
+from llmops.pii import scrub, scrub_value
 from llmops.records import Span
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class ContentVault:
         rows = [asdict(span) for span in spans]
         match policy:
             case "scrubbed":
-                return _json(scrub_value(rows))
+                return _json(scrub_value(rows), default=lambda value: scrub(str(value)))
             case "encrypted":
                 return self._fernet.encrypt(_json(rows))
             case "none":
@@ -63,10 +66,12 @@ class ContentVault:
     def _fernet(self) -> Fernet:
         from cryptography.fernet import Fernet
 
+        key = self._key or self._key_from_file()
         try:
-            return Fernet(self._key or self._key_from_file())
+            return Fernet(key)
         except ValueError as error:
-            problem = "LLMOPS_TRACE_KEY is not a Fernet key (32 bytes, URL-safe base64)"
+            where = "LLMOPS_TRACE_KEY" if self._key else f"what stands in {str(self._key_file)!r}"
+            problem = f"{where} is not a Fernet key (32 bytes, URL-safe base64)"
             cure = "make one with python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key())'"
             raise ConfigurationError(f"{problem}; {cure}") from error
 
@@ -75,16 +80,21 @@ class ContentVault:
 
         try:
             if not self._key_file.exists():
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                with os.fdopen(os.open(self._key_file, flags, 0o600), "wb") as file:
+                # Linked into place whole: another process never reads half a key, and never replaces one.
+                made = self._key_file.with_name(f"{self._key_file.name}.{uuid.uuid4().hex}")
+                with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(Fernet.generate_key())
-            return self._key_file.read_text().strip()
-        except FileExistsError:
-            return self._key_file.read_text().strip()
+                with suppress(FileExistsError):
+                    os.link(made, self._key_file)
+                made.unlink()
+            return self._key_file.read_text(errors="replace").strip()
         except OSError as error:
             problem = f"the trace key {self._key_file} cannot be read or made ({error.strerror})"
             raise StorageError(f"{problem}; mend its permissions or set LLMOPS_TRACE_KEY") from error
 
 
-def _json(value: Any) -> bytes:
-    return orjson.dumps(value, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+def _json(value: Any, default: Callable[[Any], str] = str) -> bytes:
+    try:
+        return orjson.dumps(value, default=default, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # a number over 64 bits, or half a surrogate pair
+        return json.dumps(value, default=default, ensure_ascii=False).encode("utf-8", "replace")

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, insert
@@ -13,6 +14,7 @@ from sqlalchemy import delete, insert
 from llmops.clients.database import Database
 from llmops.clients.database.tables import traces
 from llmops.errors import BusyError, LlmopsError
+from llmops.pii import scrub
 from llmops.records import Trace
 from llmops.tracing.content import ContentVault
 
@@ -21,6 +23,7 @@ _MAX_ROWS = 1_000
 _RETRY_AFTER_S = 1.0
 _PUSH_BACK_S = 5.0
 _CLOSE_WITHIN_S = 10.0
+_LENGTHS: dict[str, int | None] = {column.name: getattr(column.type, "length", None) for column in traces.c}
 _log = logging.getLogger("llmops.tracing")
 
 
@@ -133,7 +136,7 @@ class TraceWriter:
 
 
 def _row(trace: Trace, vault: ContentVault) -> dict[str, Any]:
-    return {
+    row = {
         "inference_id": trace.inference_id,
         "route": trace.route,
         "started_at": trace.started_at,
@@ -148,6 +151,17 @@ def _row(trace: Trace, vault: ContentVault) -> dict[str, Any]:
         "ttft_ms": trace.ttft_ms,
         "duration_ms": trace.duration_ms,
         "content_policy": trace.content_policy,
-        "spans": vault.seal(trace.spans, trace.content_policy),
-        "error": trace.error,
+        "spans": _sealed(trace, vault),
+        "error": scrub(trace.error),
     }
+    # PostgreSQL refuses a text over its column's length, and with it the whole batch, for ever.
+    return {name: value[: _LENGTHS[name]] if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _sealed(trace: Trace, vault: ContentVault) -> bytes:
+    try:
+        return vault.seal(trace.spans, trace.content_policy)
+    except (TypeError, ValueError, RecursionError) as error:
+        # One trace that is no JSON must not stop all others: its contents are left out.
+        _log.error("the contents of trace %s cannot be stored and are left out: %r", trace.inference_id, error)
+        return vault.seal([replace(span, input=None, output=None) for span in trace.spans], trace.content_policy)

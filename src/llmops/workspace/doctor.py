@@ -43,7 +43,7 @@ class Check:
 
 def examine(root: Path, settings: Settings) -> list[Check]:
     """All checks, in the order in which a person would mend them; nothing is changed."""
-    checks = [*_python(), *_extras()]
+    checks = [*_python(settings), *_extras()]
     files, errors = check_files(root)
     checks += [Check(name="files", status="fail", detail=str(error)) for error in errors]
     if files is not None:
@@ -56,9 +56,9 @@ def examine(root: Path, settings: Settings) -> list[Check]:
     return checks
 
 
-def _python() -> Iterator[Check]:
+def _python(settings: Settings) -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Check(name="python", status="ok", detail=f"{version}, {len(os.sched_getaffinity(0))} cores")
+    yield Check(name="python", status="ok", detail=f"{version}, {settings.n_threads} cores")
 
 
 def _extras() -> Iterator[Check]:

@@ -20,6 +20,7 @@ from llmops.records import EVERYONE, Caller
 Role = Literal["viewer", "app", "prompt-engineer", "ml-engineer", "risk-officer", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)
 _PREFIX = "lk-"
+_MAX_NAME = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,8 @@ class KeyBook:
         """A new key and its secret, which is shown once and cannot be shown again."""
         if role not in ROLES:
             raise RequestError(f"no role {role!r}; the roles are {', '.join(ROLES)}")
+        if not 1 <= len(name) <= _MAX_NAME:
+            raise RequestError(f"the key's name {name[:40]!r} must have 1 to {_MAX_NAME} characters")
         secret = _PREFIX + secrets.token_urlsafe(32)
         key = ApiKey(
             key_id=uuid.uuid4().hex[:12],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from llmops.clients.chat import OpenAIChat, Timeouts
 from llmops.clients.database import open_database
 from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition
+from llmops.config import beside
 from llmops.errors import ConfigurationError
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import OnProgress, Options, ingest
@@ -97,7 +99,7 @@ class Workspace:
     def retriever(self, spec: RetrievalSpec) -> Retriever:
         """A retriever over the collection of a pipeline."""
         pipeline = self.files.pipeline(spec.collection)
-        embedder = self.embedder(pipeline.embed.model)
+        embedder = self.embedder(pipeline.encoder)
         return Retriever(spec=spec, store=self.store, embedder=embedder, collections=self.collections)
 
     def search(
@@ -112,6 +114,16 @@ class Workspace:
         """The best passages for a query that this caller may read."""
         retriever = self.retriever(spec)
         return retriever.search(retriever.embed(query), caller, k=k, metadata=metadata)
+
+    def pipeline(self, name: str) -> IngestionSpec:
+        """A pipeline as its file says now: who changes an `acl` must not have to restart anything.
+
+        Raises:
+            SpecError: a file in the workspace is wrong now.
+            NotFoundError: no pipeline has this name.
+        """
+        self.files = replace(self.files, pipelines=load_files(self.root).pipelines)
+        return self.files.pipeline(name)
 
     def ingest(
         self, pipeline: IngestionSpec, *, options: Options, on_progress: OnProgress = lambda _: None
@@ -152,7 +164,7 @@ class Workspace:
             return openai_chat(name, endpoint, self.settings)
         from llmops.clients.extractive import ExtractiveChat
 
-        return ExtractiveChat(name=name, embedder=self.embedder(endpoint.embedder))
+        return ExtractiveChat(name=name, embedder=self.embedder(beside(self.files.models.file, endpoint.embedder)))
 
     def _build_route(self, spec: RouteSpec) -> Route:
         prompt = self.files.prompt_of(spec)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def take_ownership(root: Path, command: str) -> Ownership:
         problem = f"the workspace's state folder {str(state)!r} cannot be written ({error.strerror})"
         raise StorageError(f"{problem}; make it writable or choose another workspace") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError as error:
         os.close(descriptor)
         raise WorkspaceBusyError(_refusal(root, _read_card(state))) from error
@@ -69,6 +70,16 @@ def take_ownership(root: Path, command: str) -> Ownership:
         os.close(descriptor)
         raise StorageError(f"cannot write {str(state / _CARD)!r} ({error.strerror}); free some space") from error
     return Ownership(descriptor, state, owner)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; `find_owner` of another process holds it for microseconds, so a refusal is tried again."""
+    for _ in range(4):
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def find_owner(root: Path) -> Owner | None:

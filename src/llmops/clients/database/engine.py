@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -16,7 +16,9 @@ from llmops.clients.database.migrate import migrate
 from llmops.errors import ConfigurationError, MissingExtraError, StorageError
 
 _BUSY_TIMEOUT_MS = 10_000
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]+):[^@\s]+@")
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):.*@")
+_PASSWORD_FIELD = re.compile(r"(?i)(password=)[^&\s]+")
+_WRITE_ONE = "write postgresql://user:password@host/name"
 
 
 class Database:
@@ -60,17 +62,14 @@ def open_database(url: str, path: Path) -> Database:
         ConfigurationError: the URL cannot be understood.
         StorageError: the database cannot be opened, read or migrated.
     """
-    place = _PASSWORD.sub(r"\1:…@", url) if url else str(path)
+    place = _without_password(url) if url else str(path)
+    parsed = _parse(url, place) if url else URL.create("sqlite", database=str(path))
     try:
-        parsed = make_url(url or f"sqlite:///{path}")
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
         if not url:
             path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    except (ArgumentError, NoSuchModuleError) as error:
-        problem = f"LLMOPS_DATABASE_URL {place!r} is not a database URL"
-        raise ConfigurationError(f"{problem}; write postgresql://user:password@host/name") from error
+    except (ArgumentError, NoSuchModuleError, TypeError) as error:
+        raise ConfigurationError(f"LLMOPS_DATABASE_URL {place!r} cannot be used; {_WRITE_ONE}") from error
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve") from error
     except OSError as error:
@@ -87,6 +86,28 @@ def open_database(url: str, path: Path) -> Database:
     return database
 
 
+def _parse(url: str, place: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        # What cannot be parsed is not shown beyond its scheme: a password may stand anywhere in it.
+        problem = f"LLMOPS_DATABASE_URL '{url.partition(':')[0]}:…' is not a database URL"
+        raise ConfigurationError(f"{problem}; {_WRITE_ONE}") from error
+    if "@" in (parsed.host or ""):
+        problem = "LLMOPS_DATABASE_URL has more than one '@'"
+        raise ConfigurationError(f"{problem}; write those of the password as %40")
+    if parsed.drivername == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        problem = f"LLMOPS_DATABASE_URL {place!r} names {parsed.drivername!r}"
+        raise ConfigurationError(f"{problem}; a ledger lives in PostgreSQL or SQLite: {_WRITE_ONE}")
+    return parsed
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD_FIELD.sub(r"\1…", _PASSWORD.sub(r"\1:…@", text))
+
+
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
@@ -98,11 +119,12 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 def _explain(error: SQLAlchemyError, place: str) -> str:
     said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip().splitlines()[0]
-    said = _PASSWORD.sub(r"\1:…@", said)
+    said = _without_password(said)
     cures = {
         "readonly": "make the folder and the file writable",
         "unable to open": "check that the folder exists and is writable",
-        "disk": "free some disk space; nothing already written is lost",
+        "is full": "free some disk space; nothing already written is lost",
+        "disk i/o": "check the disk and its free space; nothing already written is lost",
         "malformed": "restore the file from a backup, or move it away and run `llmops ingest` again",
         "not a database": "restore the file from a backup, or move it away and run `llmops ingest` again",
         "locked": "another process holds it; try again",

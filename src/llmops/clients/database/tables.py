@@ -36,27 +36,46 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class StorableText(TypeDecorator[str]):
+    """Text that every database takes: PostgreSQL refuses NUL, and no driver encodes half a surrogate pair."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (SQLAlchemy calls it by position)
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class LongText(StorableText):
+    """Text without a limit."""
+
+    impl = Text
+    cache_ok = True
+
+
 metadata = MetaData()
 
 traces = Table(
     "traces",
     metadata,
-    Column("inference_id", String(64), primary_key=True),
-    Column("route", String(128), nullable=False),
+    Column("inference_id", StorableText(64), primary_key=True),
+    Column("route", StorableText(128), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("caller", String(128), nullable=False),
-    Column("model", String(256), nullable=False),
-    Column("prompt_digest", String(64), nullable=False),
+    Column("status", StorableText(16), nullable=False),
+    Column("caller", StorableText(128), nullable=False),
+    Column("model", StorableText(256), nullable=False),
+    Column("prompt_digest", StorableText(64), nullable=False),
     Column("spec_hashes", JSON, nullable=False),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
     Column("cost_usd", Float, nullable=False),
     Column("ttft_ms", Float, nullable=False),
     Column("duration_ms", Float, nullable=False),
-    Column("content_policy", String(16), nullable=False),
+    Column("content_policy", StorableText(16), nullable=False),
     Column("spans", LargeBinary, nullable=False),
-    Column("error", Text, nullable=False),
+    Column("error", LongText, nullable=False),
     Index("traces_by_time", "started_at"),
     Index("traces_by_route", "route", "started_at"),
 )
@@ -64,62 +83,62 @@ traces = Table(
 feedback = Table(
     "feedback",
     metadata,
-    Column("feedback_id", String(64), primary_key=True),
-    Column("inference_id", String(64), nullable=False, index=True),
+    Column("feedback_id", StorableText(64), primary_key=True),
+    Column("inference_id", StorableText(64), nullable=False, index=True),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("name", String(128), nullable=False),
+    Column("name", StorableText(128), nullable=False),
     Column("value", JSON, nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("correction", Text, nullable=False),
-    Column("caller", String(128), nullable=False),
+    Column("comment", LongText, nullable=False),
+    Column("correction", LongText, nullable=False),
+    Column("caller", StorableText(128), nullable=False),
 )
 
 collections = Table(
     "collections",
     metadata,
-    Column("collection", String(128), primary_key=True),
-    Column("name", String(128), nullable=False, index=True),
-    Column("state", String(16), nullable=False),
-    Column("embedder", String(256), nullable=False),
-    Column("embedder_digest", String(64), nullable=False),
+    Column("collection", StorableText(128), primary_key=True),
+    Column("name", StorableText(128), nullable=False, index=True),
+    Column("state", StorableText(16), nullable=False),
+    Column("embedder", StorableText(256), nullable=False),
+    Column("embedder_digest", StorableText(64), nullable=False),
     Column("dimension", Integer, nullable=False),
     Column("chunker", JSON, nullable=False),
     Column("average_terms", Float, nullable=False),
-    Column("spec_hash", String(64), nullable=False),
+    Column("spec_hash", StorableText(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
 
 aliases = Table(
     "aliases",
     metadata,
-    Column("alias", String(128), primary_key=True),
-    Column("collection", String(128), nullable=False),
+    Column("alias", StorableText(128), primary_key=True),
+    Column("collection", StorableText(128), nullable=False),
     Column("since", UtcDateTime, nullable=False),
 )
 
 documents = Table(
     "documents",
     metadata,
-    Column("collection", String(128), primary_key=True),
-    Column("document_id", String(64), primary_key=True),
-    Column("uri", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("collection", StorableText(128), primary_key=True),
+    Column("document_id", StorableText(64), primary_key=True),
+    Column("uri", LongText, nullable=False),
+    Column("title", LongText, nullable=False),
+    Column("state", StorableText(16), nullable=False),
+    Column("reason", LongText, nullable=False),
     Column("n_chunks", Integer, nullable=False),
     Column("n_bytes", Integer, nullable=False),
-    Column("content_hash", String(64), nullable=False),
-    Column("fingerprint", String(64), nullable=False),
+    Column("content_hash", StorableText(64), nullable=False),
+    Column("fingerprint", StorableText(64), nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("key_id", String(32), primary_key=True),
-    Column("name", String(128), nullable=False),
-    Column("key_hash", String(64), nullable=False, unique=True),
-    Column("role", String(32), nullable=False),
+    Column("key_id", StorableText(32), primary_key=True),
+    Column("name", StorableText(128), nullable=False),
+    Column("key_hash", StorableText(64), nullable=False, unique=True),
+    Column("role", StorableText(32), nullable=False),
     Column("principals", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime, nullable=True),

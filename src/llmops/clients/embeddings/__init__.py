@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmops.clients.protocols import Embedder
+from llmops.errors import MissingExtraError
 
 
 def load_embedder(model: str, *, cache_dir: Path, threads: int) -> Embedder:
@@ -20,7 +21,12 @@ def load_embedder(model: str, *, cache_dir: Path, threads: int) -> Embedder:
         ConfigurationError: there is no such model, or it is of a kind that this encoder does not read.
         MissingExtraError: ONNX Runtime or tokenizers are not installed.
     """
+    for package in ("onnxruntime", "tokenizers"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "ingest") from error
     from llmops.clients.embeddings.model_folder import open_model_folder
     from llmops.clients.embeddings.onnx_embedder import OnnxEmbedder
 
-    return OnnxEmbedder(open_model_folder(model), cache_dir=cache_dir, threads=threads)
+    return OnnxEmbedder(open_model_folder(model, cache_dir=cache_dir), cache_dir=cache_dir, threads=threads)

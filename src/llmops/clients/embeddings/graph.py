@@ -16,9 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 from llmops.clients.embeddings.model_folder import ModelFolder
 from llmops.errors import ConfigurationError
 
-VERSION = 1
-"""Part of the cached graph's name: a change here builds it anew."""
-
 _OPSET = 17
 Weights = Mapping[str, NDArray[np.float32]]
 

@@ -12,8 +12,9 @@ from llmops.records import Block, BlockKind
 Scalar = str | int | float | bool
 MAX_CHARACTERS = 20_000_000
 _SEPARATOR = "\n\n"
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_BLANKS = re.compile(r"[ \t\u00a0]+")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_LINE_BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
+_BLANKS = re.compile(r"[ \t\v\f\u00a0]+")
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n\s*\n+")
 
@@ -54,7 +55,7 @@ class TextBuilder:
         clean = clean_code(text) if kind == "code" else clean_text(text)
         if kind == "heading":
             clean = " ".join(clean.split())
-        if not clean:
+        if not clean.strip():
             return
         start = self._length + (len(_SEPARATOR) if self._parts else 0)
         end = start + len(clean)
@@ -125,7 +126,7 @@ class TextBuilder:
 
 def clean_text(text: str) -> str:
     """NFC, no control or invisible characters, single blanks, no empty lines; leading indents of lists stay."""
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n"))
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_BREAKS.sub("\n", text)))
     lines = (
         line[: len(line) - len(line.lstrip(" "))] + _BLANKS.sub(" ", line.strip()) for line in text.split("\n")
     )
@@ -134,7 +135,8 @@ def clean_text(text: str) -> str:
 
 def clean_code(text: str) -> str:
     """Code keeps its blanks and lines; only invisible characters and outer empty lines go."""
-    return _TRAILING.sub("", _INVISIBLE.sub("", text.replace("\r\n", "\n").expandtabs(4))).strip("\n")
+    lines = _LINE_BREAKS.sub("\n", text).expandtabs(4)
+    return _TRAILING.sub("", _INVISIBLE.sub("", lines)).strip("\n")
 
 
 def name_of(uri: str) -> str:

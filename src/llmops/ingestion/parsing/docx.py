@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import docx
+from docx.blkcntnr import BlockItemContainer
 from docx.opc.exceptions import PackageNotFoundError
-from docx.table import Table
+from docx.table import Table, _Cell
 from docx.text.paragraph import Paragraph
 
 from llmops.errors import DocumentError
@@ -20,6 +22,17 @@ _MAX_RATIO = 200
 _HEADING = re.compile(r"(?:heading|titre|überschrift)\s*(\d)", re.IGNORECASE)
 _OLE_HEAD = b"\xd0\xcf\x11\xe0"
 _MAX_TABLE_DEPTH = 5
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+# Deleted text, boxes (read on their own), and the second form of what stands there twice for older programs.
+_NOT_READ = frozenset(
+    (
+        f"{_W}del",
+        f"{_W}moveFrom",
+        f"{_W}txbxContent",
+        "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
+    )
+)
 
 
 def parse_docx(raw: bytes, uri: str) -> Parsed:
@@ -30,10 +43,10 @@ def parse_docx(raw: bytes, uri: str) -> Parsed:
         raise DocumentError(f"is not a Word document ({error})") from error
     builder = TextBuilder()
     items: list[str] = []
-    for block in document.iter_inner_content():
+    for block in _blocks(document.element.body, document._body):
         if isinstance(block, Paragraph) and _is_list(block):
-            if block.text.strip():
-                items.append(f"{'  ' * _list_level(block)}- {' '.join(block.text.split())}")
+            if text := " ".join(_text(block).split()):
+                items.append(f"{'  ' * _list_level(block)}- {text}")
             continue
         if items:
             builder.add("list", "\n".join(items))
@@ -64,13 +77,43 @@ def _check_archive(raw: bytes) -> None:
         raise DocumentError(f"would unpack to {unpacked / 1e6:.0f} MB; that is no honest document")
 
 
+def _blocks(element: Any, parent: BlockItemContainer) -> Iterator[Paragraph | Table]:
+    """Paragraphs and tables in order, those inside content controls and tracked insertions too."""
+    for child in element.iterchildren():
+        if child.tag == f"{_W}p":
+            yield Paragraph(child, parent)
+        elif child.tag == f"{_W}tbl":
+            yield Table(child, parent)
+        elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}customXml"):
+            yield from _blocks(child, parent)
+
+
+def _text(paragraph: Paragraph) -> str:
+    """What is shown: `Paragraph.text` would leave out tracked insertions, form fields and formulas."""
+    return "".join(_pieces(paragraph._p))
+
+
+def _pieces(element: Any) -> Iterator[str]:
+    for child in element.iterchildren():
+        if child.tag in (f"{_W}t", f"{_M}t"):
+            yield child.text or ""
+        elif child.tag in (f"{_W}tab", f"{_W}ptab"):
+            yield "\t"
+        elif child.tag in (f"{_W}br", f"{_W}cr"):
+            yield "\n"
+        elif child.tag == f"{_W}noBreakHyphen":
+            yield "-"
+        elif child.tag not in _NOT_READ and child.tag != f"{_W}pPr":
+            yield from _pieces(child)
+
+
 def _paragraph(paragraph: Paragraph, builder: TextBuilder) -> None:
     style = (paragraph.style.name if paragraph.style is not None else "") or ""
     heading = _HEADING.match(style)
     if heading or style.lower() == "title":
-        builder.add("heading", paragraph.text, level=int(heading[1]) if heading else 1)
+        builder.add("heading", _text(paragraph), level=int(heading[1]) if heading else 1)
     else:
-        builder.add("paragraph", paragraph.text)
+        builder.add("paragraph", _text(paragraph))
 
 
 def _is_list(paragraph: Paragraph) -> bool:
@@ -93,26 +136,25 @@ def _rows(table: Table, depth: int) -> list[str]:
             if cell._tc is last:  # a merged cell is listed once for each column it spans
                 continue
             last = cell._tc
-            text = " ".join(cell.text.split())
-            if depth < _MAX_TABLE_DEPTH:
-                inner = (line for nested in cell.tables for line in _rows(nested, depth + 1))
-                text = " ".join([text, *inner]).strip()
-            cells.append(text)
+            cells.append(" ".join(_cell(cell, depth)))
         if any(cells):
             rows.append(" | ".join(cells))
     return rows
 
 
+def _cell(cell: _Cell, depth: int) -> Iterator[str]:
+    for block in _blocks(cell._tc, cell):
+        if isinstance(block, Paragraph):
+            yield from _text(block).split()
+        elif depth < _MAX_TABLE_DEPTH:
+            yield from _rows(block, depth + 1)
+
+
 def _text_boxes(document: Any, builder: TextBuilder) -> None:
     """Text in boxes stands outside the flow; it is put at the end, once."""
     seen: set[str] = set()
-    for box in document.element.body.iter(
-        "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}txbxContent"
-    ):
-        text = "\n".join(
-            "".join(node.text or "" for node in paragraph.iter() if str(node.tag).endswith("}t"))
-            for paragraph in box.iter("{http://schemas.openxmlformats.org/wordprocessingml/2006/main}p")
-        )
+    for box in document.element.body.iter(f"{_W}txbxContent"):
+        text = "\n".join("".join(_pieces(paragraph)) for paragraph in box.iter(f"{_W}p"))
         if text.strip() and text not in seen:
             seen.add(text)
             builder.add("paragraph", text)

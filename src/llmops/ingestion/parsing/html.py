@@ -26,13 +26,20 @@ _NEVER = (
     "dialog",
 )
 _FURNITURE = ("nav", "aside", "form", "footer", "header")
+_LISTS = ("ul", "ol", "menu")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     """address article aside blockquote body dd details div dl dt fieldset figcaption figure footer form header hr
-    html li main nav ol p pre section summary table tbody td tfoot th thead tr ul""".split()
+    html li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul""".split()
 ) | frozenset(_HEADINGS)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _MAX_DEPTH = 500
+# WHATWG Encoding Standard: what pages call Latin-1 or ASCII is Windows-1252, and a page that can be read far
+# enough to find "utf-16" in it is not UTF-16.
+_AS_BROWSERS_READ = {
+    **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin-1", "latin1", "ascii", "us-ascii"), "windows-1252"),
+    **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "utf-32"), "utf-8"),
+}
 
 
 def parse_html(raw: bytes, uri: str) -> Parsed:
@@ -57,6 +64,7 @@ def add_html(fragment: str, builder: TextBuilder, *, lines: tuple[int, int] | No
 
 def _decode(raw: bytes) -> str:
     declared = EncodingDetector.find_declared_encoding(raw, is_html=True)
+    declared = _AS_BROWSERS_READ.get(str(declared).lower(), declared)
     if declared and not raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         try:
             return raw.decode(declared)
@@ -84,9 +92,11 @@ def _main_content(soup: BeautifulSoup) -> Tag | None:
     furniture = [
         tag for tag in root.find_all(_FURNITURE) if not (tag.name == "header" and tag.find(list(_HEADINGS)))
     ]
-    rest = n_before - sum(len(tag.get_text(" ", strip=True)) for tag in furniture)
+    known = {id(tag) for tag in furniture}
+    outermost = [tag for tag in furniture if not any(id(parent) in known for parent in tag.parents)]
+    rest = n_before - sum(len(tag.get_text(" ", strip=True)) for tag in outermost)
     if rest > 0.2 * n_before:  # a page that is all form or all footer is kept as it is
-        for tag in furniture:
+        for tag in outermost:
             tag.decompose()
     return root
 
@@ -136,8 +146,8 @@ def _block(tag: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth:
     if tag.name in _HEADINGS:
         builder.add("heading", _folded(_text(tag)), level=_HEADINGS[tag.name], lines=lines)
     elif tag.name == "pre":
-        builder.add("code", tag.get_text(), lines=lines)
-    elif tag.name in ("ul", "ol"):
+        builder.add("code", _text(tag), lines=lines)
+    elif tag.name in _LISTS:
         builder.add("list", "\n".join(_items(tag, 0)), lines=lines)
     elif tag.name == "table" and not tag.find("table"):
         builder.add("table", _table(tag), lines=lines)
@@ -146,20 +156,38 @@ def _block(tag: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth:
 
 
 def _items(tag: Tag, depth: int) -> Iterator[str]:
+    """Lines of a list; what stands between its items, such as a list put there by mistake, is kept."""
     if depth > _MAX_DEPTH:
         raise RecursionError
-    for ordinal, item in enumerate(tag.find_all("li", recursive=False), start=1):
-        nested = item.find_all(["ul", "ol"])
-        own = "".join(
-            _text(child) if isinstance(child, Tag) else str(child)
-            for child in item.children
-            if not isinstance(child, Comment) and not (isinstance(child, Tag) and child in nested)
-        )
-        mark = f"{ordinal}. " if tag.name == "ol" else "- "
-        if folded := " ".join(own.split()):
-            yield "  " * depth + mark + folded
-        for inner in item.find_all(["ul", "ol"], recursive=False):
-            yield from _items(inner, depth + 1)
+    start = str(tag.get("start") or "1")
+    ordinal = int(start) if start.isascii() and start.isdigit() else 1
+    for child in tag.children:
+        if not isinstance(child, Tag):
+            if not isinstance(child, Comment) and (loose := " ".join(str(child).split())):
+                yield "  " * depth + loose
+        elif child.name in _LISTS:
+            yield from _items(child, depth + 1)
+        elif child.name == "li":
+            mark = f"{ordinal}. " if tag.name == "ol" else "- "
+            ordinal += 1
+            yield from _item(child, mark, depth)
+        elif text := " ".join(_text(child).split()):
+            yield "  " * depth + text
+
+
+def _item(item: Tag, mark: str, depth: int) -> Iterator[str]:
+    own: list[str] = []
+    for child in item.children:
+        if isinstance(child, Tag) and child.name in _LISTS:
+            if text := " ".join("".join(own).split()):
+                yield "  " * depth + mark + text
+                mark = "  "
+            own.clear()
+            yield from _items(child, depth + 1)
+        elif not isinstance(child, Comment):
+            own.append(_text(child) if isinstance(child, Tag) else str(child))
+    if text := " ".join("".join(own).split()):
+        yield "  " * depth + mark + text
 
 
 def _table(tag: Tag) -> str:
@@ -171,20 +199,21 @@ def _table(tag: Tag) -> str:
 
 def _text(tag: Tag) -> str:
     """Text of inline content; line breaks stay, images speak by their alternative text."""
-    parts: list[str] = []
+    parts = [_stands_for(tag)]
     for node in tag.descendants:
         if isinstance(node, Comment):
             continue
         if isinstance(node, NavigableString):
             parts.append(str(node))
         elif isinstance(node, Tag):
-            if node.name == "br":
-                parts.append("\n")
-            elif node.name == "img":
-                parts.append(str(node.get("alt") or ""))
-            elif node.name in _BLOCKS:
-                parts.append(" ")
+            parts.append(" " if node.name in _BLOCKS else _stands_for(node))
     return "".join(parts)
+
+
+def _stands_for(tag: Tag) -> str:
+    if tag.name == "br":
+        return "\n"
+    return str(tag.get("alt") or "") if tag.name == "img" else ""
 
 
 def _folded(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +22,14 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LIQUID = re.compile(r"\{%.*?%\}", re.DOTALL)
 _MDX_IMPORT = re.compile(r"^(?:import|export)\s.+\bfrom\s+['\"].+['\"];?[ \t]*$", re.MULTILINE)
 _KEPT_KEYS = ("title", "description", "author", "date", "tags", "category", "weight")
-_FENCED = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE)
-_parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+_KEY = re.compile(r"\s*[\w-]+\s*[:=]|\s*#|\s*\[")
+_CODE = re.compile(
+    r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)[ \t]*$|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
+_ANCHOR = re.compile(r"\s*\{:?\s*[#.][^{}]*\}\s*$")
+_MAX_INTEGER = 2**63 - 1
+_parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
 
 
 def parse_markdown(raw: bytes, uri: str) -> Parsed:
@@ -38,7 +45,7 @@ def parse_markdown(raw: bytes, uri: str) -> Parsed:
 def _front_matter(source: str) -> tuple[dict[str, Scalar], int, str]:
     """Metadata, the number of lines before the body, and the body."""
     match = _FRONT_MATTER.match(source)
-    if match is None:
+    if match is None or not _KEY.match(match["body"]):  # a line of dashes is also how a rule is drawn
         return {}, 0, source
     body = source[match.end() :]
     n_lines = source[: match.end()].count("\n")
@@ -46,13 +53,18 @@ def _front_matter(source: str) -> tuple[dict[str, Scalar], int, str]:
     metadata: dict[str, Scalar] = {}
     for key in _KEPT_KEYS:
         value = values.get(key)
-        if isinstance(value, str | int | float | bool):
+        if isinstance(value, str | int | float) and _is_storable(value):
             metadata[key] = value
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             metadata[key] = ", ".join(value)
         elif value is not None:
             metadata[key] = str(value)
     return metadata, n_lines, body
+
+
+def _is_storable(value: Scalar) -> bool:
+    """Whether a vector store keeps the value as it is: a number must be finite and of at most 64 bits."""
+    return isinstance(value, str) or (abs(value) <= _MAX_INTEGER and math.isfinite(value))
 
 
 def _yaml(text: str) -> dict[str, Any]:
@@ -76,7 +88,7 @@ def _outside_code(text: str) -> str:
     """Without comments, short codes and MDX imports, except in code; every line keeps its number."""
     parts: list[str] = []
     last = 0
-    for match in _FENCED.finditer(text):
+    for match in _CODE.finditer(text):
         parts += [_strip(text[last : match.start()]), match[0]]
         last = match.end()
     return "".join([*parts, _strip(text[last:])])
@@ -95,7 +107,8 @@ def _walk(tokens: Sequence[Token], builder: TextBuilder, shift: int) -> None:
         lines = (token.map[0] + 1 + shift, max(token.map[1], token.map[0] + 1) + shift) if token.map else None
         match token.type:
             case "heading_open":
-                builder.add("heading", _inline(tokens[index + 1]), level=int(token.tag[1:]), lines=lines)
+                heading = _ANCHOR.sub("", _inline(tokens[index + 1]))
+                builder.add("heading", heading, level=int(token.tag[1:]), lines=lines)
                 index += 3
             case "paragraph_open":
                 builder.add("paragraph", _inline(tokens[index + 1]), lines=lines)
@@ -146,7 +159,8 @@ def _list(tokens: Sequence[Token], builder: TextBuilder, lines: tuple[int, int] 
         if token.type in ("bullet_list_open", "ordered_list_open"):
             depth += 1
             start = token.attrGet("start")
-            ordinals.append(int(start or 1) if token.type == "ordered_list_open" else None)
+            first = 1 if start is None else int(start)
+            ordinals.append(first if token.type == "ordered_list_open" else None)
         elif token.type in ("bullet_list_close", "ordered_list_close"):
             depth -= 1
             ordinals.pop()

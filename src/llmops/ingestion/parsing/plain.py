@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from llmops.errors import DocumentError
 from llmops.ingestion.parsing.builder import Parsed, TextBuilder
 
@@ -12,6 +14,10 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _MAX_CONTROL_SHARE = 0.02
+# What Western European text is made of beyond ASCII; detectors mistake short texts of it for Central European.
+_WESTERN = frozenset("àáâãäåæçèéêëíîïñòóôõöøœùúûüÿßÀÁÂÃÄÅÆÇÈÉÊËÍÎÏÑÒÓÔÕÖØŒÙÚÛÜ¿¡“”„‘’‚–—…•«»€£§°©®™·´ \u00a0")
+_MAX_WESTERN_SHARE = 0.3
+_OTHER_ALPHABET = re.compile("[À-ÿ]{3}")
 _SAMPLE_BYTES = 200_000
 
 
@@ -40,10 +46,24 @@ def _detect(raw: bytes) -> str:
 
     if b"\0" in raw[:_SAMPLE_BYTES]:
         raise DocumentError("is binary data, not text")
+    if (western := _western(raw)) is not None:
+        return western
     best = from_bytes(raw[:_SAMPLE_BYTES]).best()
     if best is None:
         raise DocumentError("its text encoding cannot be told; save it as UTF-8")
     return raw.decode(best.encoding, "replace")
+
+
+def _western(raw: bytes) -> str | None:
+    """The text as Windows-1252 (a superset of Latin-1), when it is plausible as such."""
+    try:
+        text = raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    high = [char for char in text if char > "\x7f"]
+    n_letters, n_high_letters = sum(map(str.isalpha, text)), sum(map(str.isalpha, high))
+    is_latin = n_high_letters <= _MAX_WESTERN_SHARE * n_letters and not _OTHER_ALPHABET.search(text)
+    return text if is_latin and _WESTERN.issuperset(high) else None
 
 
 def parse_plain(raw: bytes, uri: str) -> Parsed:
@@ -51,7 +71,9 @@ def parse_plain(raw: bytes, uri: str) -> Parsed:
     builder = TextBuilder()
     paragraph: list[str] = []
     first = 1
-    for number, line in enumerate([*decode(raw).splitlines(), ""], start=1):
+    # Lines as an editor counts them: `splitlines` would also break at form feeds.
+    text = decode(raw).replace("\r\n", "\n").replace("\r", "\n")
+    for number, line in enumerate([*text.split("\n"), ""], start=1):
         if line.strip():
             first = first if paragraph else number
             paragraph.append(line.strip())

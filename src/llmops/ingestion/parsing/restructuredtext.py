@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -16,7 +18,10 @@ from llmops.ingestion.parsing.plain import decode
 
 _PEP_HEADER = re.compile(r"\A(?:[A-Z][\w-]*:.*\n(?:[ \t]+\S.*\n)*)+(?=\s*\n)")
 _ROLE_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^<>]+>$", re.DOTALL)
-_UNKNOWN_DIRECTIVE = re.compile(r"^[ \t]*\.\. ([\w:+.-]+)::", re.MULTILINE)
+_UNKNOWN_DIRECTIVE = re.compile(r"(?:^|(?<=\s))\.\. (?:\|[^|\n]+\| )?([\w:+.-]+)::")
+_OPTION = re.compile(r":[\w-]+:(?:\s|$)")
+_NUMBER = re.compile(r"[\d.]+")
+_registries = threading.Lock()
 _UNKNOWN_ROLE = re.compile(r"(?<![\w:]):([A-Za-z][\w:+.-]*):`")
 _NO_TEXT = frozenset(
     ("toctree", "raw", "include", "contents", "only", "index", "currentmodule", "module", "highlight")
@@ -35,8 +40,13 @@ class _Content(Directive):
     def run(self) -> list[nodes.Node]:
         node = nodes.container()
         node.line = self.lineno
-        if self.arguments and " " in self.arguments[0]:
-            node += nodes.paragraph("", self.arguments[0])
+        lines = self.arguments[0].split("\n") if self.arguments else []
+        argument = " ".join(line for line in lines if not _OPTION.match(line))
+        if argument and not _NUMBER.fullmatch(argument):  # the 3.12 of a versionadded, the 2 of a grid
+            spans, _ = self.state.inline_text(argument, self.lineno)
+            paragraph = nodes.paragraph(argument, "", *spans)
+            paragraph.line = self.lineno
+            node += paragraph
         self.state.nested_parse(self.content, self.content_offset, node)
         return [node]
 
@@ -52,7 +62,7 @@ class _Code(Directive):
     def run(self) -> list[nodes.Node]:
         text = "\n".join(line for line in self.content if not re.match(r"^:[\w-]+:", line))
         block = nodes.literal_block(text, text)
-        block.line = self.lineno
+        block.line = self.content_offset + 1
         return [block] if text.strip() else []
 
 
@@ -99,7 +109,6 @@ def _pep_header(source: str) -> tuple[dict[str, Scalar], int, str]:
 
 
 def _document(source: str, uri: str) -> nodes.document:
-    _teach(source)
     settings = get_default_settings(Parser)
     settings.report_level = Reporter.SEVERE_LEVEL + 1
     settings.halt_level = Reporter.SEVERE_LEVEL + 1
@@ -110,8 +119,27 @@ def _document(source: str, uri: str) -> nodes.document:
     settings.line_length_limit = 1_000_000
     settings.syntax_highlight = "none"
     document = new_document(uri, settings)
-    Parser().parse(source, document)
+    with _taught(source):
+        Parser().parse(source, document)
     return document
+
+
+@contextmanager
+def _taught(source: str) -> Iterator[None]:
+    """docutils with what this source needs, and as it was before when the source has been read.
+
+    Its registries are global: what one file defines would change how the next one reads.
+    """
+    with _registries:
+        tables = (directives._directives, roles._roles)  # type: ignore[attr-defined]
+        before = [dict(table) for table in tables]
+        try:
+            _teach(source)
+            yield
+        finally:
+            for table, kept in zip(tables, before, strict=True):
+                table.clear()
+                table.update(kept)
 
 
 def _teach(source: str) -> None:
@@ -132,16 +160,17 @@ def _walk(node: nodes.Element, builder: TextBuilder, level: int, shift: int) -> 
     for child in node.children:
         if not isinstance(child, nodes.Element):
             continue
-        line = _line(child)
-        lines = (line + shift, line + shift + child.rawsource.count("\n")) if line else None
+        lines = _lines(child, shift)
         match child:
             case nodes.system_message() | nodes.comment() | nodes.target() | nodes.substitution_definition():
                 continue
             case nodes.section():
                 _walk(child, builder, level + 1, shift)
-            case nodes.title() | nodes.subtitle() | nodes.rubric():
+            case nodes.title() if isinstance(node, nodes.section):
                 builder.add("heading", _text(child), level=max(level, 1), lines=lines)
-            case nodes.literal_block() | nodes.doctest_block():
+            case nodes.rubric():
+                builder.add("heading", _text(child), level=level + 1, lines=lines)
+            case nodes.literal_block() | nodes.doctest_block() | nodes.math_block():
                 builder.add("code", child.astext(), lines=lines)
             case nodes.bullet_list() | nodes.enumerated_list():
                 _list(child, builder, lines, level, shift)
@@ -151,17 +180,31 @@ def _walk(node: nodes.Element, builder: TextBuilder, level: int, shift: int) -> 
                 builder.add("list", "\n".join(_definitions(child)), lines=lines)
             case nodes.image():
                 builder.add("paragraph", str(child.get("alt", "")), lines=lines)
-            case nodes.paragraph() | nodes.line_block() | nodes.caption() | nodes.attribution():
+            case (
+                nodes.title()
+                | nodes.subtitle()
+                | nodes.paragraph()
+                | nodes.line_block()
+                | nodes.caption()
+                | nodes.attribution()
+            ):
                 builder.add("paragraph", _text(child), lines=lines)
             case _:
                 _walk(child, builder, level, shift)
 
 
-def _line(node: nodes.Element) -> int | None:
-    if node.line is not None:
-        return max(node.line - (1 if isinstance(node, nodes.title) else 0), 1)
-    first = next(iter(node.findall(lambda n: getattr(n, "line", None) is not None)), None)
-    return first.line if first is not None else None
+def _lines(node: nodes.Element, shift: int) -> tuple[int, int] | None:
+    """First and last line of the source, 1-based, as far as docutils knows them."""
+    spans = [
+        (part.line, part.line + part.rawsource.count("\n"))
+        for part in node.findall(nodes.Element)
+        if part.line is not None
+    ]
+    if not spans:
+        return None
+    underline = isinstance(node, nodes.title) and isinstance(node.parent, nodes.section)
+    first = min(first for first, _ in spans) - underline
+    return max(first, 1) + shift, max(last for _, last in spans) - underline + shift
 
 
 def _list(
