@@ -40,7 +40,7 @@ class Settings:
     @property
     def n_threads(self) -> int:
         """Cores for the encoder: `LLMOPS_THREADS`, or as many as this process may use."""
-        if self.threads.isdigit() and int(self.threads) > 0:
+        if self.threads.isdecimal() and int(self.threads) > 0:
             return int(self.threads)
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -47,19 +47,29 @@ app.command("schema")(schema.schema)
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has left; say no more, not even when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
         app(args=list(arguments), prog_name="llmops")
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except LlmopsError as error:
         _tell(error, as_json="--json" in arguments)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; say no more
     return 0
 
 
 def _tell(error: LlmopsError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"error": {"message": str(error), "type": type(error).__name__}}))
+        kind = getattr(error, "kind", type(error).__name__)
+        print(json.dumps({"error": {"message": str(error), "type": kind}}))
     else:
         print(f"llmops: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 import orjson
 
+from llmops import errors
 from llmops.clients.sse import EventSplitter, data_of
 from llmops.errors import LlmopsError, RequestError, StorageError, WorkspaceBusyError
 from llmops.ingestion.report import Progress
@@ -114,11 +115,17 @@ class LocalFace:
 
 
 class OwnerError(LlmopsError):
-    """What the owner answered, with the exit code it would have had here."""
+    """What the owner answered.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    Args:
+        code: the error's name over HTTP; with it come the kind and exit code the error would have had here.
+    """
+
+    def __init__(self, message: str, code: str | None) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # per error, as the owner said
+        kind = getattr(errors, f"{code}Error", LlmopsError)
+        self.kind: str = kind.__name__
+        self.exit_code = kind.exit_code  # type: ignore[misc]  # per error, as the owner said
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ class OwnerFace:
                     continue
                 chunk = orjson.loads(data)
                 if "error" in chunk:
-                    raise OwnerError(chunk["error"]["message"], 3)
+                    raise _owner_error(chunk)
                 result |= {key: chunk[key] for key in ("id", "created", "model", "inference_id")}
                 result |= {key: chunk[key] for key in ("citations", "usage") if key in chunk}
                 for choice in chunk["choices"]:
@@ -170,7 +177,7 @@ class OwnerFace:
                 if "progress" in value:
                     on_progress(Progress(**value["progress"]))
                 elif "error" in value:
-                    raise OwnerError(value["error"]["message"], value["exit_code"])
+                    raise _owner_error(value)
                 else:
                     report: dict[str, Any] = value["report"]
                     return report
@@ -186,8 +193,7 @@ class OwnerFace:
             connection.request("POST", path, orjson.dumps(body), headers)
             response = connection.getresponse()
             if response.status != 200:
-                said = orjson.loads(response.read())["error"]["message"]
-                raise OwnerError(said, 2 if response.status < 500 else 3)
+                raise _owner_error(orjson.loads(response.read()))
             while piece := response.read1(65_536):
                 yield piece
         except (OSError, http.client.HTTPException) as error:
@@ -195,6 +201,10 @@ class OwnerFace:
             raise WorkspaceBusyError(f"{problem}; wait for it, or stop it") from error
         finally:
             connection.close()
+
+
+def _owner_error(body: Mapping[str, Any]) -> OwnerError:
+    return OwnerError(body["error"]["message"], body["error"]["code"])
 
 
 def _caller(principals: Sequence[str]) -> Caller:

@@ -55,7 +55,7 @@ def show(
     with _ledger(workspace) as (database, vault):
         found = wire.trace(TraceReader(database, vault).get(inference_id))
         writer = TraceWriter(database, vault)
-        found["feedback"] = FeedbackBook(database, writer).of(inference_id)
+        found["feedback"] = [wire.feedback(row) for row in FeedbackBook(database, writer).of(inference_id)]
         writer.close()
     if as_json:
         print_json(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -23,33 +24,35 @@ def up(
 
     opened = Workspace(workspace, Settings.from_environment(), command="llmops up")
     try:
-        routes = list(opened.files.routes)
-        serve(opened, host=host, port=port, on_ready=lambda url: _announce(url, routes, as_json))
+        routes, has_keys = list(opened.files.routes), not opened.keys.is_empty
+        on_ready = partial(_announce, routes=routes, has_keys=has_keys, as_json=as_json)
+        serve(opened, host=host, port=port, on_ready=on_ready)
     finally:
         opened.close()
     if not as_json:
         print("stopped; everything is saved")
 
 
-def _announce(url: str, routes: list[str], as_json: bool) -> None:
+def _announce(url: str, *, routes: list[str], has_keys: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"url": url, "routes": routes}), flush=True)
     else:
-        _greet(url, routes)
+        _greet(url, routes, has_keys)
 
 
-def _greet(url: str, routes: list[str]) -> None:
+def _greet(url: str, routes: list[str], has_keys: bool) -> None:
     route = routes[0] if routes else "ROUTE"
+    key, header = ("YOUR-KEY", " -H 'Authorization: Bearer YOUR-KEY'") if has_keys else ("unused", "")
     print(
         f"""
 Chat page   {url}
 API         {url}/v1   routes: {", ".join(routes) or "none yet; add one to serving/"}
 
-curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\
   -d '{{"model": "{route}", "messages": [{{"role": "user", "content": "What is llmops?"}}]}}'
 
 from openai import OpenAI
-client = OpenAI(base_url="{url}/v1", api_key="unused")
+client = OpenAI(base_url="{url}/v1", api_key="{key}")
 answer = client.chat.completions.create(
     model="{route}", messages=[{{"role": "user", "content": "What is llmops?"}}]
 )

@@ -72,7 +72,7 @@ def _ingest(
         done = workspace.ingest(pipeline, options=options, on_progress=latest.append)
         return {"report": wire.report(done)}
     except LlmopsError as error:
-        return {**body_of(error), "exit_code": error.exit_code}
+        return body_of(error)
     finally:
         _ingesting.release()
 

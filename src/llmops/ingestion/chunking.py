@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -60,9 +61,17 @@ class _Counter:
 
     def __init__(self, document: Document, count_tokens: CountTokens, max_tokens: int) -> None:
         self.text = document.text
+        self._blocks = document.blocks
+        self._starts = [block.start for block in document.blocks]
         self.count_tokens, self.max_tokens = count_tokens, max_tokens
         self._n_special = count_tokens([""])[0]
         self._paths: dict[Path, int] = {}
+
+    def heading_before(self, position: int) -> Block | None:
+        """The heading right above this position, when nothing stands between."""
+        index = bisect_left(self._starts, position) - 1
+        block = self._blocks[index] if index >= 0 else None
+        return block if block is not None and block.kind == "heading" else None
 
     def spans(self, spans: Sequence[Span]) -> list[int]:
         counts = self.count_tokens([self.text[start:end] for start, end in spans]) if spans else []
@@ -232,10 +241,10 @@ def _together(first: _Unit, second: _Unit, counter: _Counter) -> _Unit | None:
     # A heading that leaves the path of the first must stay readable: take it into the text.
     start = first.start
     if len(first.path) > common:
-        heading = counter.text.rfind(first.path[-1], 0, first.start)
-        if heading < 0 or counter.text[heading : first.start].strip() != first.path[-1]:
+        heading = counter.heading_before(first.start)
+        if heading is None or counter.text[heading.start : heading.end] != first.path[-1]:
             return None
-        start = heading
+        start = heading.start
     n_tokens = counter.spans([(start, second.end)])[0]
     if n_tokens > counter.room(path):
         return None

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -51,7 +52,9 @@ def list_folder(source: FolderSource, root: Path, *, spec_file: str) -> Listing:
             uri.encode()
             if not source.follow_symlinks and not path.resolve().is_relative_to(root.resolve()):
                 continue
-            listing.files.append(SourceFile(uri=uri, path=path, n_bytes=path.stat().st_size))
+            info = path.stat()
+            if stat.S_ISREG(info.st_mode):
+                listing.files.append(SourceFile(uri=uri, path=path, n_bytes=info.st_size))
         except UnicodeEncodeError:
             listing.problems.append(f"{uri!a}: the name is not UTF-8; rename the file")
         except RuntimeError:  # Python 3.11 and 3.12 say so of a link that leads to itself
@@ -92,12 +95,15 @@ def fetch(file: SourceFile, *, max_bytes: int) -> tuple[bytes, str]:
     Raises:
         DocumentError: it is too large, gone, or cannot be read.
     """
-    if file.n_bytes > max_bytes:
-        megabytes = file.n_bytes / 1e6
-        raise DocumentError(
-            f"has {megabytes:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB (source.max_file_bytes)"
-        )
     try:
+        info = file.path.stat()  # it may have changed since it was listed
+        if not stat.S_ISREG(info.st_mode):
+            raise DocumentError("is a pipe, a device or a folder now, not a file")
+        if info.st_size > max_bytes:
+            megabytes = info.st_size / 1e6
+            raise DocumentError(
+                f"has {megabytes:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB (source.max_file_bytes)"
+            )
         raw = file.path.read_bytes()
     except OSError as error:
         raise DocumentError(f"cannot be read: {error.strerror}") from error

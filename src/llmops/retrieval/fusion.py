@@ -34,8 +34,10 @@ def distribution_based(lists: Sequence[Sequence[ScoredId]]) -> Fused:
         mean = math.fsum(values) / len(values) if values else 0.0
         variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1) if len(values) > 1 else 0.0
         low, width = mean - 3 * math.sqrt(variance), 6 * math.sqrt(variance)
+        # The mean of equal numbers may differ from them in its last bit, so that a width above 0 says nothing.
+        is_constant = width == 0 or min(values) == max(values)
         for found in ranking:
-            scaled = (found.score - low) / width if width > 0 else 0.5
+            scaled = 0.5 if is_constant else (found.score - low) / width
             scores[found.chunk_id] = scores.get(found.chunk_id, 0.0) + scaled
     return _best_first(scores)
 

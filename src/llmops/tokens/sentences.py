@@ -11,7 +11,8 @@ _ABBREVIATIONS = frozenset(
 )
 # A line break ends a sentence when the next line is empty or begins a list item, table row or heading.
 _BREAK = re.compile(r"\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•+|#>]|\d{1,3}[.)])\s)")
-_END = re.compile(r"(?P<latin>[.!?…]+[\"'”’)\]*_`]*)(?=\s)|[。！？؟]+[」』”]*")
+# The look-behind and the possessive repeats keep a long row of dots linear: each of its dots would scan the rest.
+_END = re.compile(r"(?P<latin>(?<![.!?…])[.!?…]++[\"'”’)\]*_`]*+)(?=\s)|[。！？؟]++[」』”]*")
 _NEXT = re.compile(r"\s+[\"'“‘(\[*_`]*(?P<first>\S)")
 _LONG_WORD = 5
 _LAST_WORD = re.compile(r"([\w.]+)$")

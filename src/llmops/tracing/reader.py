@@ -8,8 +8,8 @@ from sqlalchemy import Row, desc, select
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import traces
-from llmops.errors import NotFoundError
-from llmops.records import Trace, Usage
+from llmops.errors import ConfigurationError, NotFoundError
+from llmops.records import Span, Trace, Usage
 from llmops.tracing.content import ContentVault
 
 
@@ -32,15 +32,23 @@ class TraceReader:
         return self._trace(row)
 
     def latest(self, limit: int = 20, route: str | None = None) -> list[Trace]:
-        """The newest traces, newest first."""
+        """The newest traces, newest first; one that was encrypted with another key comes without its spans."""
         query = select(traces).order_by(desc(traces.c.started_at)).limit(limit)
         if route is not None:
             query = query.where(traces.c.route == route)
         with self._database.read() as connection:
-            return [self._trace(row) for row in connection.execute(query)]
+            return [self._listed(row) for row in connection.execute(query)]
 
-    def _trace(self, row: Row[Any]) -> Trace:
+    def _listed(self, row: Row[Any]) -> Trace:
+        try:
+            return self._trace(row)
+        except ConfigurationError:
+            # The rest of the list must not be lost for it; `get` says what is wrong.
+            return self._trace(row, spans=())
+
+    def _trace(self, row: Row[Any], spans: tuple[Span, ...] | None = None) -> Trace:
         value = dict(row._mapping)
         usage = Usage(input_tokens=value.pop("input_tokens"), output_tokens=value.pop("output_tokens"))
-        spans = self._vault.open(value.pop("spans"), value["content_policy"])
-        return Trace(**value, usage=usage, spans=spans)
+        sealed = value.pop("spans")
+        opened = self._vault.open(sealed, value["content_policy"]) if spans is None else spans
+        return Trace(**value, usage=usage, spans=opened)

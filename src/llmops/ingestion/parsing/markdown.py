@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import yaml
@@ -17,9 +18,8 @@ from llmops.ingestion.parsing.plain import decode
 _FRONT_MATTER = re.compile(
     r"\A\s*(?P<fence>---|\+\+\+)[ \t]*\n(?P<body>.*?)\n(?P=fence)[ \t]*(?:\n|\Z)", re.DOTALL
 )
-_SHORT_CODE = re.compile(r"\{\{[<%].*?[%>]\}\}", re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_LIQUID = re.compile(r"\{%.*?%\}", re.DOTALL)
+_REMARKS = (("<!--", "-->"), ("{{<", ">}}"), ("{{%", "%}}"), ("{%", "%}"))  # comments, short codes, Liquid
+_MAX_METADATA_CHARACTERS = 1_000
 _MDX_IMPORT = re.compile(r"^(?:import|export)\s.+\bfrom\s+['\"].+['\"];?[ \t]*$", re.MULTILINE)
 _KEPT_KEYS = ("title", "description", "author", "date", "tags", "category", "weight")
 _KEY = re.compile(r"\s*[\w-]+\s*[:=]|\s*#|\s*\[")
@@ -50,16 +50,21 @@ def _front_matter(source: str) -> tuple[dict[str, Scalar], int, str]:
     body = source[match.end() :]
     n_lines = source[: match.end()].count("\n")
     values = _toml(match["body"]) if match["fence"] == "+++" else _yaml(match["body"])
-    metadata: dict[str, Scalar] = {}
-    for key in _KEPT_KEYS:
-        value = values.get(key)
-        if isinstance(value, str | int | float) and _is_storable(value):
-            metadata[key] = value
-        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
-            metadata[key] = ", ".join(value)
-        elif value is not None:
-            metadata[key] = str(value)
+    metadata = {key: kept for key in _KEPT_KEYS if (kept := _scalar(values.get(key))) is not None}
     return metadata, n_lines, body
+
+
+def _scalar(value: Any) -> Scalar | None:
+    """A value that metadata can hold; lists of words are joined, nested values (and alias bombs) left out."""
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value[:100]):
+        value = ", ".join(str(item) for item in value[:100])
+    if isinstance(value, date):
+        value = value.isoformat()
+    if isinstance(value, str):
+        return value[:_MAX_METADATA_CHARACTERS]
+    if isinstance(value, int | float):
+        return value if _is_storable(value) else str(value)[:_MAX_METADATA_CHARACTERS]
+    return None
 
 
 def _is_storable(value: Scalar) -> bool:
@@ -95,9 +100,20 @@ def _outside_code(text: str) -> str:
 
 
 def _strip(text: str) -> str:
-    for pattern in (_COMMENT, _SHORT_CODE, _LIQUID, _MDX_IMPORT):
-        text = pattern.sub(lambda match: "\n" * match[0].count("\n"), text)
-    return text
+    for opening, closing in _REMARKS:
+        text = _without(text, opening, closing)
+    return _MDX_IMPORT.sub("", text)
+
+
+def _without(text: str, opening: str, closing: str) -> str:
+    """Text outside of the marks, in one pass: an opening that is never closed stays as it is."""
+    parts: list[str] = []
+    last = 0
+    while (start := text.find(opening, last)) >= 0 and (end := text.find(closing, start + len(opening))) >= 0:
+        end += len(closing)
+        parts += [text[last:start], "\n" * text.count("\n", start, end)]
+        last = end
+    return "".join([*parts, text[last:]])
 
 
 def _walk(tokens: Sequence[Token], builder: TextBuilder, shift: int) -> None:

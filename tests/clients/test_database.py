@@ -1,0 +1,369 @@
+"""The ledger's schema, the same on SQLite and PostgreSQL; and what is said when it cannot be opened."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, inspect, select, text
+
+from llmops.clients.database import Database, migrate, open_database
+from llmops.clients.database.tables import aliases, api_keys, collections, documents, feedback, metadata, traces
+from llmops.errors import ConfigurationError, LlmopsError, StorageError
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+ROWS: dict[str, dict[str, Any]] = {
+    "traces": {
+        "inference_id": "inf_1",
+        "route": "r",
+        "started_at": NOW,
+        "status": "ok",
+        "caller": "c",
+        "model": "m",
+        "prompt_digest": "d",
+        "spec_hashes": {"route:r": "h"},
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cost_usd": 0.25,
+        "ttft_ms": 1.5,
+        "duration_ms": 2.5,
+        "content_policy": "none",
+        "spans": b"\x00\xff[]",
+        "error": "",
+    },
+    "feedback": {
+        "feedback_id": "fb_1",
+        "inference_id": "inf_1",
+        "created_at": NOW,
+        "name": "thumb",
+        "value": False,
+        "comment": "ok — “quoted” 🙂",
+        "correction": "",
+        "caller": "c",
+    },
+    "collections": {
+        "collection": "docs-1",
+        "name": "docs",
+        "state": "ready",
+        "embedder": "e",
+        "embedder_digest": "d",
+        "dimension": 4,
+        "chunker": {"max_tokens": 200},
+        "average_terms": 12.5,
+        "spec_hash": "h",
+        "created_at": NOW,
+    },
+    "aliases": {"alias": "docs", "collection": "docs-1", "since": NOW},
+    "documents": {
+        "collection": "docs-1",
+        "document_id": "d1",
+        "uri": "a.md",
+        "title": "A",
+        "state": "indexed",
+        "reason": "",
+        "n_chunks": 1,
+        "n_bytes": 2,
+        "content_hash": "h",
+        "fingerprint": "f",
+        "updated_at": NOW,
+    },
+    "api_keys": {
+        "key_id": "k1",
+        "name": "n",
+        "key_hash": "h",
+        "role": "app",
+        "principals": ["a", "b"],
+        "created_at": NOW,
+        "revoked_at": None,
+    },
+}
+TABLES = {table.name: table for table in (traces, feedback, collections, aliases, documents, api_keys)}
+
+
+def fill(database: Database) -> None:
+    with database.begin() as connection:
+        for name, row in ROWS.items():
+            connection.execute(insert(TABLES[name]).values(row))
+
+
+def contents(database: Database) -> dict[str, dict[str, Any]]:
+    with database.read() as connection:
+        return {name: dict(connection.execute(select(table)).one()._mapping) for name, table in TABLES.items()}
+
+
+def downgrade(database: Database) -> None:
+    """Take the ledger back to before its first revision."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+
+def reopen(database: Database) -> Database:
+    """The same ledger, opened once more."""
+    url = database._engine.url.render_as_string(hide_password=False)
+    return open_database(url, Path("unused"))
+
+
+def test_every_row_comes_back_as_it_was_written(database: Database) -> None:
+    fill(database)
+    assert contents(database) == ROWS
+
+
+def test_every_table_is_filled_by_these_tests() -> None:
+    assert set(metadata.tables) == set(ROWS)
+    for name, table in metadata.tables.items():
+        assert set(ROWS[name]) == set(table.c.keys())
+
+
+def test_the_migrated_schema_is_what_the_code_says(database: Database) -> None:
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_opening_again_loses_nothing(database: Database) -> None:
+    fill(database)
+    again = reopen(database)
+    try:
+        assert contents(again) == ROWS
+    finally:
+        again.close()
+
+
+def test_a_downgrade_leaves_nothing_and_opening_begins_anew(database: Database) -> None:
+    fill(database)
+    downgrade(database)
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 0
+    again = reopen(database)
+    try:
+        fill(again)
+    finally:
+        again.close()
+
+
+def test_the_newest_revision_is_the_one_named_in_the_code() -> None:
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    assert scripts.get_heads() == [migrate.HEAD]
+    assert "env.py" in {path.name for path in Path(scripts.dir).iterdir()}
+
+
+def test_a_ledger_of_a_newer_llmops_is_refused_and_left_alone(database: Database) -> None:
+    fill(database)
+    with database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(
+        ConfigurationError, match=r"written by a newer llmops .*upgrade llmops or use another LLMOPS_D"
+    ):
+        reopen(database)
+    assert contents(database) == ROWS
+
+
+def test_several_threads_may_open_a_new_ledger_at_once(database: Database) -> None:
+    downgrade(database)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: reopen(database), range(4)))
+    for one in opened:
+        one.close()
+    fill(database)
+
+
+def test_several_processes_may_make_a_new_ledger_at_once(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+import alembic.command
+from llmops.clients.database import open_database
+folder = Path(sys.argv[1])
+(folder / f"ready-{sys.argv[2]}").touch()
+while len(list(folder.glob("ready-*"))) < 3:
+    time.sleep(0.001)
+open_database("", folder / "state" / "ledger.sqlite3").close()
+"""
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(n)], stderr=subprocess.PIPE, text=True)
+        for n in range(3)
+    ]
+    said = [process.communicate(timeout=60)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+
+
+def test_a_ledger_at_the_newest_schema_is_opened_without_alembic(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    open_database("", path).close()
+    script = (
+        "import sys; from pathlib import Path; from llmops.clients.database import open_database; "
+        "open_database('', Path(sys.argv[1])).close(); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_new_sqlite_ledger_survives_a_crash_and_lets_many_read(tmp_path: Path) -> None:
+    database = open_database("", tmp_path / "deep" / "ledger.sqlite3")
+    with database.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 10_000
+    database.close()
+
+
+def test_a_path_with_signs_of_a_url_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "a?b=c#d%20e" / "ledger.sqlite3"
+    open_database("", path).close()
+    assert path.is_file()
+
+
+def test_a_failed_block_leaves_nothing_behind(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="stop"), database.begin() as connection:
+        connection.execute(insert(aliases).values(ROWS["aliases"]))
+        raise RuntimeError("stop")
+    with database.read() as connection:
+        assert connection.execute(select(aliases)).all() == []
+
+
+def test_a_row_twice_is_an_error_of_the_ledger(database: Database) -> None:
+    fill(database)
+    with pytest.raises(StorageError, match=r"the ledger .* failed \(.*(UNIQUE|duplicate key)"):
+        fill(database)
+
+
+def test_times_are_always_utc(database: Database) -> None:
+    east = NOW.astimezone(timezone(timedelta(hours=9)))
+    with database.begin() as connection:
+        connection.execute(insert(aliases).values({**ROWS["aliases"], "since": east}))
+    with database.read() as connection:
+        read = connection.execute(select(aliases.c.since)).scalar_one()
+    assert read == NOW
+    assert read.utcoffset() == timedelta(0)
+
+
+def test_text_that_no_database_takes_is_stored_without_what_it_refuses(database: Database) -> None:
+    with database.begin() as connection:
+        row = {**ROWS["documents"], "title": "a\x00b", "reason": "half \ud83d pair"}
+        connection.execute(insert(documents).values(row))
+        found = connection.execute(select(documents.c.title).where(documents.c.document_id == "d1\x00")).all()
+        assert found == []
+    with database.read() as connection:
+        title, reason = connection.execute(select(documents.c.title, documents.c.reason)).one()
+    assert (title, reason) == ("a\ufffdb", "half ? pair")
+
+
+SECRET = "s3cret"
+BAD_URLS = {
+    "no URL": ("nonsense", "LLMOPS_DATABASE_URL 'nonsense:…' is not a database URL; write postgresql://user"),
+    "no slashes": (f"postgresql:u:{SECRET}@host/d", "'postgresql:…' is not a database URL"),
+    "a port that is no number": (f"postgresql://u:{SECRET}@host:port/d", "'postgresql:…' is not a database URL"),
+    "an @ in the password": (f"postgresql://u:p@{SECRET}@127.0.0.1:1/d", "write those of the password as %40"),
+    "another database": (
+        f"mysql://u:{SECRET}@h/d",
+        "'mysql://u:…@h/d' names 'mysql'; a ledger lives in PostgreSQL or",
+    ),
+    "another driver": (f"postgresql+psycopg2://u:{SECRET}@h/d", "names 'postgresql+psycopg2'"),
+    "an old scheme": (f"postgres://u:{SECRET}@h/d", "names 'postgres'"),
+}
+UNREACHABLE = {
+    "a closed port": f"postgresql://u:{SECRET}@127.0.0.1:1/d",
+    "no user": f"postgresql://:{SECRET}@127.0.0.1:1/d",
+    "a password with blanks and slashes": f"postgresql://u:p {SECRET}/x@127.0.0.1:1/d",
+    "a password as a parameter": f"postgresql://127.0.0.1:1/d?user=u&password={SECRET}",
+}
+
+
+@pytest.mark.parametrize("case", BAD_URLS)
+def test_a_url_that_cannot_be_used_is_said_to_be_so(case: str, tmp_path: Path) -> None:
+    url, said = BAD_URLS[case]
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as caught:
+        open_database(url, tmp_path / "unused")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", UNREACHABLE)
+def test_a_database_that_is_not_running_is_said_to_be_so(case: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        StorageError, match=r"Connection refused.*is the database running, and is LLMOPS_DATABASE_URL r"
+    ) as caught:
+        open_database(UNREACHABLE[case], tmp_path / "unused")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_database_that_does_not_exist_is_named(postgresql: str, tmp_path: Path) -> None:
+    url = re.sub(r"/[^/]*$", "/no_such_database", postgresql)
+    with pytest.raises(StorageError, match='database "no_such_database" does not exist'):
+        open_database(url, tmp_path / "unused")
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(b"no database, but long enough to look at" * 100)
+
+
+def cut(path: Path) -> None:
+    open_database("", path).close()
+    raw = path.read_bytes()
+    path.write_bytes(raw[:4096] + b"\xff" * (len(raw) - 4096))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (junk, "(file is not a database); restore the file from a backup, or move it away"),
+        (cut, "(database disk image is malformed); restore the file from a backup, or move it away"),
+        (Path.mkdir, "(unable to open database file); check that the folder exists and is writable"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_said_to_be_so(make: Any, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    make(path)
+    with pytest.raises(StorageError, match=re.escape(f"the ledger {path} failed {said}")):
+        open_database("", path)
+
+
+def test_a_folder_that_cannot_be_made_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot make the ledger .*: File exists; check the folder"):
+        open_database("", tmp_path / "file" / "ledger.sqlite3")
+
+
+def test_a_ledger_that_may_only_be_read_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    open_database("", path).close()
+    database = open_database(f"sqlite:///file:{path}?mode=ro&uri=true", tmp_path / "unused")
+    with database.read() as connection:
+        assert connection.execute(select(aliases)).all() == []
+    with pytest.raises(StorageError, match=r"readonly database\); make the folder and the file writable"):
+        fill(database)
+    database.close()
+
+
+def test_a_ledger_that_another_holds_is_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    database = open_database("", path)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with database.read() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+        with pytest.raises(StorageError, match=r"\(database is locked\); another process holds it; try again"):
+            fill(database)
+    finally:
+        holder.close()
+        database.close()
+
+
+def test_errors_of_the_ledger_are_ours() -> None:
+    assert issubclass(StorageError, LlmopsError)
