@@ -60,12 +60,12 @@ def up(root: Path, *options: str) -> Iterator[Up]:
 
 def read_greeting(process: subprocess.Popen[str], last: str) -> str:
     assert process.stdout is not None
-    text, until = "", time.monotonic() + 60
+    text, until, file = "", time.monotonic() + 60, process.stdout.fileno()
     while last not in text:
-        assert select.select([process.stdout], [], [], until - time.monotonic())[0], text
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        text += line
+        assert select.select([file], [], [], max(0, until - time.monotonic()))[0], text
+        part = os.read(file, 65_536).decode()
+        assert part, process.communicate()[1]
+        text += part
     return text
 
 

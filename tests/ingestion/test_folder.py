@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmops.errors import DocumentError, SpecError
-from llmops.ingestion.folder import Listing, SourceFile, fetch, list_folder
+from llmops.ingestion.folder import Listing, fetch, list_folder
 from llmops.ingestion.spec import FolderSource
 
 
@@ -145,8 +145,10 @@ def test_a_file_is_fetched_with_its_hash(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_or_gone_is_an_error_of_the_document(tmp_path: Path) -> None:
     [file] = listed(made(tmp_path, "a.md")).files
+    os.truncate(file.path, 3_000_000)
+    [grown] = listed(tmp_path).files
     with pytest.raises(DocumentError, match=r"has 3\.0 MB; the limit is 2\.0 MB \(source\.max_file_bytes\)"):
-        fetch(SourceFile(uri="a.md", path=file.path, n_bytes=3_000_000), max_bytes=2_000_000)
+        fetch(grown, max_bytes=2_000_000)
     file.path.unlink()
     with pytest.raises(DocumentError, match="cannot be read: No such file or directory"):
         fetch(file, max_bytes=100)

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         code = _run(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # unlike sys.stdout.flush() also where standard output is closed
     except BrokenPipeError:
         # The reader has left; say no more, not even when the interpreter flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -86,10 +86,7 @@ def _is_loopback(host: str) -> bool:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None)
         if number == errno.EADDRINUSE:
@@ -99,4 +96,3 @@ def _listen(host: str, port: int) -> socket.socket:
         else:
             problem = f"cannot listen on {host}:{port} ({error}); pass another --host or --port"
         raise ConfigurationError(problem) from error
-    return listener

@@ -72,10 +72,14 @@ def ingest(
         raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")
     shape = shape_to_fill(spec, indexer, embedder, rebuild=options.rebuild)
     rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
+    if shape is not None and not any(row.n_chunks for row in rows.values()):
+        discard(shape, indexer)  # made from nothing, so that its mean chunk length is no measure
+        shape, rows = None, {}
     report = IngestReport(name=spec.name, collection=shape.collection if shape else "", n_found=len(listing.files))
     report.listing_problems = listing.problems
-    if rows and not listing.files and not options.allow_empty:
-        problem = f"the source of {spec.name!r} is empty but the collection holds {len(rows)} documents"
+    n_held = _n_searchable(spec.name, indexer)
+    if n_held and not listing.files and not options.allow_empty:
+        problem = f"the source of {spec.name!r} is empty but the collection holds {n_held} documents"
         raise ConfigurationError(f"{problem}; nothing was removed: mend source.path, or pass --allow-empty")
     changed = _changed(listing.files, spec, rows, report, on_progress)
     with read_ahead(_mixed(changed), spec, embedder.count_tokens) as ready:
@@ -96,9 +100,16 @@ def ingest(
         )
         run.index(prepared)
     run.remove_missing({document_id(spec, file.uri) for file in listing.files}, complete=not listing.problems)
-    run.finish()
+    run.finish(complete=not listing.problems)
     report.duration_s = time.perf_counter() - started
     return report
+
+
+def _n_searchable(name: str, indexer: Indexer) -> int:
+    """Documents that answer under this name now."""
+    serving = indexer.collections.serving(name)
+    rows = DocumentLedger(indexer.database, serving.collection).rows().values() if serving else ()
+    return sum(row.n_chunks > 0 for row in rows)
 
 
 def _changed(
@@ -185,10 +196,13 @@ class _Run:
             self._ledger.remove(row.document_id)
             self.report.n_removed += 1
 
-    def finish(self) -> None:
+    def finish(self, *, complete: bool) -> None:
+        """Let the name answer from this collection, unless that would lose what could not be listed."""
         self._store.flush()
         serving = self.indexer.collections.serving(self.name)
-        if serving is None or serving.collection != self._collection:
+        is_beside = serving is not None and serving.collection != self._collection
+        is_new = serving is None or is_beside or serving.state == "building"
+        if is_new and (complete or not is_beside):
             self.indexer.collections.point(self.name, self._collection)
             for old in [s for s in self.indexer.collections.all() if s.name == self.name][:-_KEPT_COLLECTIONS]:
                 discard(old, self.indexer)

@@ -14,10 +14,12 @@ from docutils.parsers.rst import Directive, Parser, directives, roles, states
 from docutils.utils import Reporter, new_document
 
 from llmops.ingestion.parsing.builder import Parsed, Scalar, TextBuilder
-from llmops.ingestion.parsing.plain import decode
+from llmops.ingestion.parsing.plain import decode, parse_plain
 
 _PEP_HEADER = re.compile(r"\A(?:[A-Z][\w-]*:.*\n(?:[ \t]+\S.*\n)*)+(?=\s*\n)")
 _ROLE_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^<>]+>$", re.DOTALL)
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
+_MAX_MARKS = 5_000
 _UNKNOWN_DIRECTIVE = re.compile(r"(?:^|(?<=\s))\.\. (?:\|[^|\n]+\| )?([\w:+.-]+)::")
 _OPTION = re.compile(r":[\w-]+:(?:\s|$)")
 _NUMBER = re.compile(r"[\d.]+")
@@ -87,6 +89,8 @@ def _role(name: str, rawtext: str, text: str, lineno: int, inliner: states.Inlin
 
 def parse_restructuredtext(raw: bytes, uri: str) -> Parsed:
     source = decode(raw).replace("\r\n", "\n").expandtabs(8)
+    if any(_is_hostile(block) for block in _PARAGRAPH_END.split(source)):
+        return parse_plain(raw, uri)
     metadata, header_lines, body = _pep_header(source)
     document = _document(body, uri)
     builder = TextBuilder()
@@ -95,6 +99,11 @@ def parse_restructuredtext(raw: bytes, uri: str) -> Parsed:
     if "pep" in metadata:
         title = f"PEP {metadata['pep']} – {title}"
     return builder.build(uri=uri, media_type="text/x-rst", title=title, metadata=metadata)
+
+
+def _is_hostile(block: str) -> bool:
+    """docutils takes minutes over a paragraph with thousands of marks that open nothing; nobody writes one."""
+    return len(block) > _MAX_MARKS and sum(map(block.count, "*`|_")) > _MAX_MARKS
 
 
 def _pep_header(source: str) -> tuple[dict[str, Scalar], int, str]:
