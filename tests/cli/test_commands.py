@@ -51,9 +51,10 @@ def test_no_command_is_a_question_for_help(llmops: Command) -> None:
     assert "Usage: llmops" in ended.out + ended.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [("dance",), ("search",), ("search", "x", "--nope"), ("search", "x", "-k", "0"), ("up", "--port", "x")]
-)
+WRONG = (("dance",), ("search",), ("search", "x", "--nope"), ("search", "x", "-k", "0"), ("up", "--port", "x"))
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_a_wrong_command_line_exits_2(llmops: Command, arguments: tuple[str, ...]) -> None:
     ended = llmops(*arguments)
     assert ended.code == 2
@@ -95,7 +96,10 @@ def test_init_where_nothing_can_be_written(llmops: Command, tmp_path: Path) -> N
 
 # A workspace that is none, or is broken
 
-READERS = (("ingest",), ("ingest", "status"), ("search", "x"), ("ask", "x"), ("trace", "list"), ("key", "list"), ("up",))
+READERS = [
+    tuple(line.split())
+    for line in ("ingest", "ingest status", "search x", "ask x", "trace list", "trace show x", "key list", "up")
+]
 
 
 @pytest.mark.parametrize("command", READERS, ids=" ".join)
@@ -190,7 +194,10 @@ def test_ingest_tells_what_became_of_the_documents(llmops: Command, fresh: Path)
     assert "2 documents found: 1 unchanged, 1 skipped" in second.out
     assert "0 chunks embedded" in second.out
     status = llmops("ingest", "status", "-w", fresh, "--json").json
-    assert {d["uri"]: d["state"] for d in status[0]["documents"]} == {"library.md": "indexed", "picture.png": "skipped"}
+    assert {d["uri"]: d["state"] for d in status[0]["documents"]} == {
+        "library.md": "indexed",
+        "picture.png": "skipped",
+    }
 
 
 def test_a_pipeline_may_be_named_by_its_file(llmops: Command, ready: Path) -> None:

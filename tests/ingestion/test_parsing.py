@@ -34,7 +34,17 @@ def read(source: str | bytes, uri: str) -> Parsed:
 
 
 def blocks(parsed: Parsed) -> list[tuple[str, str]]:
-    return [(block.kind, parsed.text[block.start : block.end]) for block in parsed.blocks]
+    """Kind and text of each block; code without the fences that every code block has."""
+    found: list[tuple[str, str]] = []
+    for block in parsed.blocks:
+        text = parsed.text[block.start : block.end]
+        if block.kind == "code":
+            fence, _, inner = text.partition("\n")
+            assert fence.strip("`") == ""
+            assert inner.endswith(f"\n{fence}")
+            text = inner.removesuffix(f"\n{fence}")
+        found.append((block.kind, text))
+    return found
 
 
 def lines(parsed: Parsed) -> list[tuple[int | None, int | None]]:

@@ -94,11 +94,10 @@ def close(path: Path) -> None:
 
 def page(name: str, n_sections: int = 3, *, changed: int | None = None) -> str:
     """A page whose sections are a chunk each; section `changed` says something else."""
-    sections = [
-        f"## Part {n} of {name}\n\n{PROSE.format(name=f'{name} {n}') * 3}{'It has changed.' if n == changed else ''}\n"
-        for n in range(n_sections)
-    ]
-    return f"# {name.title()}\n\n" + "\n".join(sections)
+    sections = [f"## Part {n} of {name}\n\n" + PROSE.format(name=f"{name} {n}") * 3 for n in range(n_sections)]
+    if changed is not None:
+        sections[changed] += "It has changed."
+    return f"# {name.title()}\n\n" + "\n\n".join(sections)
 
 
 def test_the_first_run_indexes_and_the_second_embeds_nothing(line: Line) -> None:

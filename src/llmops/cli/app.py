@@ -60,6 +60,8 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         app(args=list(arguments), prog_name="llmops")
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
         return error.code if isinstance(error.code, int) else 1
     except LlmopsError as error:
         _tell(error, as_json="--json" in arguments)

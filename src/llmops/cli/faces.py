@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import orjson
@@ -183,14 +183,24 @@ class OwnerFace:
                     return report
         raise StorageError("the gateway stopped before the ingestion was done; run the command again")
 
+    def trace(self, inference_id: str) -> dict[str, Any]:
+        """One trace with its feedback, be it still on its way to the ledger."""
+        found: dict[str, Any] = orjson.loads(b"".join(self._get(f"/api/traces/{quote(inference_id, safe='')}")))
+        return found
+
+    def _get(self, path: str) -> Iterator[bytes]:
+        return self._send("GET", path, b"", {})
+
     def _post(self, path: str, body: Mapping[str, Any], principals: Sequence[str]) -> Iterator[bytes]:
+        headers = {"X-Llmops-Principals": ",".join(principals)} if principals else {}
+        return self._send("POST", path, orjson.dumps(body), headers)
+
+    def _send(self, method: str, path: str, body: bytes, extra: Mapping[str, str]) -> Iterator[bytes]:
         parts = urlsplit(self.owner.url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=600)
-        headers = {"Authorization": f"Bearer {self.owner.token}", "Content-Type": "application/json"}
-        if principals:
-            headers["X-Llmops-Principals"] = ",".join(principals)
+        headers = {"Authorization": f"Bearer {self.owner.token}", "Content-Type": "application/json", **extra}
         try:
-            connection.request("POST", path, orjson.dumps(body), headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise _owner_error(orjson.loads(response.read()))

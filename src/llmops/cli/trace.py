@@ -49,6 +49,23 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Every station of one inference, with times, inputs, outputs and feedback."""
+    from llmops.cli.faces import OwnerFace
+    from llmops.workspace.files import load_files
+    from llmops.workspace.ownership import find_owner
+
+    load_files(workspace)
+    owner = find_owner(workspace)
+    if owner is not None and owner.url:
+        found = OwnerFace(owner).trace(inference_id)
+    else:
+        found = _from_ledger(workspace, inference_id)
+    if as_json:
+        print_json(found)
+    else:
+        _print_trace(found)
+
+
+def _from_ledger(workspace: Path, inference_id: str) -> dict[str, Any]:
     from llmops.gateway import wire
     from llmops.tracing import FeedbackBook, TraceReader, TraceWriter
 
@@ -57,10 +74,7 @@ def show(
         writer = TraceWriter(database, vault)
         found["feedback"] = [wire.feedback(row) for row in FeedbackBook(database, writer).of(inference_id)]
         writer.close()
-    if as_json:
-        print_json(found)
-    else:
-        _print_trace(found)
+    return found
 
 
 def _print_trace(found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from llmops.errors import DocumentError, EmptyDocumentError
 from llmops.ingestion.parsing.builder import Parsed
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Part of every document's fingerprint: a change in how files are read makes them be read again."""
 
 MAX_BYTES = 50_000_000

@@ -15,13 +15,14 @@ _SEPARATOR = "\n\n"
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _LINE_BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
 _BLANKS = re.compile(r"[ \t\v\f\u00a0]+")
+_TICKS = re.compile(r"`{3,}")
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n\s*\n+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """A file as text: `text[block.start:block.end]` is a block, headings without their marks."""
+    """A file as text: `text[block.start:block.end]` is a block, headings without their marks, code in fences."""
 
     title: str
     text: str
@@ -57,6 +58,9 @@ class TextBuilder:
             clean = " ".join(clean.split())
         if not clean.strip():
             return
+        if kind == "code":  # fenced, so that a model reads it as code in any format's text
+            fence = max((run[0] for run in _TICKS.finditer(clean)), key=len, default="``") + "`"
+            clean = f"{fence}\n{clean}\n{fence}"
         start = self._length + (len(_SEPARATOR) if self._parts else 0)
         end = start + len(clean)
         self._parts.append(clean)
