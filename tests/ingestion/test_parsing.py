@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import random
 import re
 import zipfile
@@ -702,19 +701,13 @@ WHOLE = dict(_whole())
 # Files of the world
 
 
-def shared_folder() -> Path:
-    folder = Path(os.environ.get("LLMOPS_SHARED") or Path(__file__).parents[3] / "shared") / "data"
-    if not folder.is_dir():
-        pytest.skip("the shared data is not at hand; set LLMOPS_SHARED to its folder")
-    return folder
-
-
 def entries(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "index.jsonl").read_text("utf-8").splitlines()]
 
 
-def test_every_technical_document_gives_text(capfd: pytest.CaptureFixture[str]) -> None:
-    folder = shared_folder() / "docs_technical"
+@pytest.mark.slow
+def test_every_technical_document_gives_text(shared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = shared / "data" / "docs_technical"
     files = [entry["file"] for entry in entries(folder)]
     assert len(files) == 343
     for file in files:
@@ -724,8 +717,11 @@ def test_every_technical_document_gives_text(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_office_documents_give_most_of_their_words_or_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = shared_folder() / "documents_office"
+@pytest.mark.slow
+def test_office_documents_give_most_of_their_words_or_a_reason(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared / "data" / "documents_office"
     recalls: dict[str, float] = {}
     for entry in entries(folder):
         if entry["format"] not in ("pdf", "docx", "html"):

@@ -134,12 +134,17 @@ def _walk(node: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth:
         if isinstance(child, NavigableString):
             loose.append(str(child))
         elif isinstance(child, Tag):
-            if child.name not in _BLOCKS and not child.find(list(_BLOCKS)):
+            if not _holds_block(child):
                 loose.append(_text(child))
                 continue
             flush()
             _block(child, builder, lines, depth)
     flush()
+
+
+def _holds_block(tag: Tag) -> bool:
+    nodes = (tag, *tag.descendants)
+    return any(isinstance(node, Tag) and node.name in _BLOCKS for node in nodes)
 
 
 def _block(tag: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth: int) -> None:
