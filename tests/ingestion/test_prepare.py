@@ -66,7 +66,7 @@ def test_a_file_becomes_chunks_with_its_permissions_and_metadata(tmp_path: Path)
         ("a.png", b"\x89PNG", "skipped", "no parser for .png files"),
         ("a.txt", b"\x00\x01\x02" * 50, "failed", "is binary data, not text"),
         ("a.docx", b"PK", "failed", "is not a DOCX: it is no ZIP archive"),
-        ("b.md", b"x" * 2_000, "failed", "has 0.0 MB; the limit is 0.0 MB (source.max_file_bytes)"),
+        ("b.md", b"x" * 2_000, "failed", "has 2,000 bytes; at most 1,000 are read (source.max_file_bytes)"),
     ],
 )
 def test_a_file_without_chunks_has_a_state_and_a_reason(

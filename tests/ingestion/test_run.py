@@ -237,7 +237,8 @@ def test_a_file_over_the_limit_is_refused_without_being_read(line: Line) -> None
     with (line.root / "docs" / "huge.md").open("wb") as file:
         file.truncate(60_000_000_000)  # a hole, which to read would take all memory
     report = line.run()
-    assert [p.reason for p in report.problems] == ["has 60000.0 MB; the limit is 50.0 MB (source.max_file_bytes)"]
+    reason = "has 60,000,000,000 bytes; at most 50,000,000 are read (source.max_file_bytes)"
+    assert [p.reason for p in report.problems] == [reason]
     assert line.run(line.spec(source={"max_file_bytes": 100})).n_failed == 2
     assert line.uris() == {"gate.md"}
 

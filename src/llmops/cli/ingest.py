@@ -123,7 +123,7 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"  {report['n_embedded']} chunks embedded{reused}; {held} ({seconds:.1f} s)")
     _print_problems(report["problems"])
     for problem in report["listing_problems"]:
-        print(f"  could not be listed, so nothing was removed: {problem}")
+        print(f"  could not be listed, so nothing was removed and no new collection took over: {problem}")
 
 
 def _print_problems(problems: list[dict[str, Any]]) -> None:

@@ -100,10 +100,8 @@ def fetch(file: SourceFile, *, max_bytes: int) -> tuple[bytes, str]:
         if not stat.S_ISREG(info.st_mode):
             raise DocumentError("is a pipe, a device or a folder now, not a file")
         if info.st_size > max_bytes:
-            megabytes = info.st_size / 1e6
-            raise DocumentError(
-                f"has {megabytes:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB (source.max_file_bytes)"
-            )
+            limit = f"at most {max_bytes:,} are read (source.max_file_bytes)"
+            raise DocumentError(f"has {info.st_size:,} bytes; {limit}")
         raw = file.path.read_bytes()
     except OSError as error:
         raise DocumentError(f"cannot be read: {error.strerror}") from error
