@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 
 from llmops.cli.app import run
 from tests.cli.conftest import Command
+from tests.gateway.running import eventually
 from tests.gateway.upstream import event, hang, open_upstream, piece, streaming
 from tests.gateway.workspaces import write_template, write_workspace
 
@@ -176,25 +178,32 @@ def test_a_signal_ends_it_with_everything_saved(llmops: Command, root: Path, num
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_middle_of_an_answer(llmops: Command, tmp_path: Path, models: Path) -> None:
-    """A caller who listens for ever does not keep the gateway from ending."""
+def test_a_signal_in_the_middle_of_answers(llmops: Command, tmp_path: Path, models: Path) -> None:
+    """Callers who listen for ever do not keep the gateway from ending, and hear why they get no more."""
     with open_upstream() as upstream:
         root = write_workspace(tmp_path / "workspace", models, upstream_url=upstream.url, closed=9)
-        upstream.handler = streaming(event(piece("It")), then=hang)
-        with up(root) as running:
-            body = {"model": "forward", "messages": [{"role": "user", "content": "x"}], "stream": True}
-            with (
-                httpx.Client(base_url=running.url, timeout=30) as http,
-                http.stream("POST", "/v1/chat/completions", json=body) as response,
-            ):
-                inference_id = response.headers["x-inference-id"]
-                parts = response.iter_raw()
-                next(parts)
+        upstream.handler = hang
+        body = {"model": "forward", "messages": [{"role": "user", "content": "x"}]}
+        with (
+            up(root) as running,
+            httpx.Client(base_url=running.url, timeout=30) as http,
+            ThreadPoolExecutor() as pool,
+        ):
+            waiting = pool.submit(http.post, "/v1/chat/completions", json=body)
+            eventually(lambda: upstream.requests, "the request did not arrive")
+            upstream.handler = streaming(event(piece("It")), then=hang)
+            with http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+                parts = response.iter_text()
+                first = next(parts)
                 code, out, err = running.end(signal.SIGTERM)
+                rest = "".join(parts)
     assert (code, out) == (0, "stopped; everything is saved")
-    assert err == ""
-    trace = llmops("trace", "show", inference_id, "-w", root, "--json").json
-    assert trace["status"] == "cancelled"
+    assert "Traceback" not in err
+    assert "It" in first
+    assert json.loads(rest.removeprefix("data: "))["error"]["message"].startswith("the gateway is stopping")
+    assert waiting.result().status_code == 503
+    traces = llmops("trace", "list", "-w", root, "--json").json
+    assert [trace["status"] for trace in traces] == ["cancelled", "cancelled"]
 
 
 def test_a_port_in_use(llmops: Command, root: Path) -> None:

@@ -318,7 +318,7 @@ MIDDLE: dict[str, tuple[Handler, str, str]] = {
         "broke off: out of memory",
     ),
     "begins to talk nonsense": (
-        streaming(event(piece("It opens")), event(b"<html>")),
+        streaming(event(piece("It opens")) + event(b"<html>")),
         "",
         "something that is not a chat completion",
     ),

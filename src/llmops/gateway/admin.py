@@ -52,7 +52,7 @@ async def ingest(request: Request) -> Response:
     work = asyncio.ensure_future(to_thread.run_sync(_ingest, workspace, pipeline, body, latest))
     _under_way.add(work)
     work.add_done_callback(_under_way.discard)
-    return StreamResponse(_told(work, latest), media_type="application/x-ndjson", headers={})
+    return StreamResponse(_told(work, latest), media_type="application/x-ndjson", headers={}, encode=_line)
 
 
 async def _told(work: asyncio.Future[dict[str, Any]], latest: list[Progress]) -> AsyncGenerator[bytes, None]:

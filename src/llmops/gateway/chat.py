@@ -121,7 +121,8 @@ async def _event_response(request: Request, events: AsyncGenerator[bytes, None],
     if isinstance(first, Response):
         return first
     headers = {"x-inference-id": inference_id}
-    return StreamResponse(after_first(first, events), media_type="text/event-stream", headers=headers)
+    pieces = after_first(first, events)
+    return StreamResponse(pieces, media_type="text/event-stream", headers=headers, encode=_data)
 
 
 async def _events(

@@ -12,7 +12,7 @@ import orjson
 
 from llmops.clients.chat import OpenAIChat, read_usage
 from llmops.clients.sse import data_of
-from llmops.errors import ConfigurationError, LlmopsError
+from llmops.errors import ConfigurationError, EndpointProtocolError, LlmopsError
 from llmops.serving.route import Record, Route
 from llmops.tracing import Inference
 
@@ -65,8 +65,8 @@ async def forward_stream(
                 async for batch in response.batches():
                     if kept := passing.take(batch):
                         yield kept
-                    if passing.error is not None:
-                        raise endpoint.broke_off(passing.error)
+                    if passing.failure is not None:
+                        raise passing.failure
             if not passing.is_done:
                 raise endpoint.cut_off()
         finally:
@@ -82,16 +82,16 @@ class _Passing:
     inference: Inference
     asked: Any
     text: list[str] = field(default_factory=list)
-    error: Any = None
+    failure: EndpointProtocolError | None = None
     is_done: bool = False
 
     def take(self, batch: Sequence[bytes]) -> bytes:
-        """The events that the caller gets: up to an error, and without the usage that only we asked for."""
+        """The events that the caller gets: up to a failure, and without the usage that only we asked for."""
         kept = []
         for event in batch:
             if self._is_wanted(data_of(event)):
                 kept.append(event + b"\n\n")
-            if self.error is not None:
+            if self.failure is not None:
                 break
         return b"".join(kept)
 
@@ -103,12 +103,15 @@ class _Passing:
             return True
         value = _json_object(data)
         if value is None:
-            raise self.endpoint.nonsense(data)
-        self.error = value.get("error")
+            self.failure = self.endpoint.nonsense(data)
+            return False
+        if error := value.get("error"):
+            self.failure = self.endpoint.broke_off(error)
+            return False
         self._hear(value.get("choices"))
         usage = value.get("usage")
         _count(self.inference, self.route, usage)
-        return self.error is None and (not usage or bool(self.asked or value.get("choices")))
+        return not usage or bool(self.asked or value.get("choices"))
 
     def _hear(self, choices: Any) -> None:
         for choice in choices if isinstance(choices, list) else ():
