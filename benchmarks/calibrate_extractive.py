@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llmops.clients.embeddings import load_embedder
 from numpy.typing import NDArray
 
+from llmops.clients.embeddings import load_embedder
 from llmops.clients.extractive import coefficients
 from llmops.clients.extractive.context import GivenContext, GivenPassage
 from llmops.clients.extractive.reading import Reading, choose, read

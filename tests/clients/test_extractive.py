@@ -9,8 +9,8 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmops.clients.embeddings import load_embedder
 
+from llmops.clients.embeddings import load_embedder
 from llmops.clients.extractive import UNKNOWN_ANSWER, ExtractiveChat
 from llmops.clients.extractive.context import GivenPassage, read_context
 from llmops.clients.extractive.sentences import split_sentences
