@@ -10,9 +10,7 @@ concurrency. The gateway does all it does in production: access, routing, trace 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,25 +18,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from llmops.records import Answer, Caller
-from llmops.serving.answer import Question, open_inference, stream_answer
-from llmops.serving.conversation import Conversation
-from llmops.serving.route import Route
-from llmops.settings import Settings
-from llmops.tracing import Inference
-from llmops.tracing.inference import OpenSpan
-from llmops.workspace.opened import Workspace
+from line import line_cpu
 from load import Reply, chat_request, load
-from report import conditions, percentile, print_conditions, spread, table
+from processes import cpu_s, environment, llmops, running
+from report import conditions, percentile, print_conditions, table
 from upstream import N_CHUNKS
 
 HERE = Path(__file__).resolve().parent
@@ -75,16 +66,6 @@ class Ports:
     gateway_pid: int
 
 
-def environment() -> dict[str, str]:
-    """This process's, without settings that would move a part of the workspace out."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMOPS_")}
-    return {**kept, "HF_HUB_OFFLINE": "1"}
-
-
-def llmops(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from llmops.cli import main; main()", *arguments]
-
-
 def write_workspace(root: Path, upstream_url: str) -> None:
     """The shipped assistant over the shipped handbook, and two routes that forward to the mock."""
     for folder in ("ingestion", "prompts", "serving"):
@@ -100,32 +81,9 @@ def write_workspace(root: Path, upstream_url: str) -> None:
         (root / "serving" / f"{name}.yaml").write_text(route)
 
 
-@contextmanager
-def running(command: Sequence[str], ready: Callable[[str], str]) -> Iterator[tuple[str, int]]:
-    """A process, once `ready` finds what it looks for in a line of its output; ended by its id afterwards."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
-        assert process.stdout is not None
-        try:
-            found = next((found for line in process.stdout if (found := ready(line))), "")
-            if not found:
-                raise SystemExit(f"{command[-1]!r} ended before it was ready")
-            yield found, process.pid
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=20)
-            process.kill()
-
-
 def gateway_url(line: str) -> str:
     found = re.match(r"Chat page +(http\S+)", line)
     return found[1] if found else ""
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of all threads of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def instruments(ports: Ports, api_key: str) -> str:
@@ -236,58 +194,6 @@ def idle_cpu_ms_per_s(ports: Ports) -> float:
     before, started = cpu_s(ports.gateway_pid), time.perf_counter()
     time.sleep(3)
     return (cpu_s(ports.gateway_pid) - before) * 1000 / (time.perf_counter() - started)
-
-
-@dataclass(kw_only=True, slots=True)
-class MeteredInference(Inference):
-    """An inference that also counts the processor time of all threads while a station is open."""
-
-    cpu_ms: dict[str, list[float]] = field(default_factory=dict)
-
-    @contextmanager
-    def station(self, name: str, **given: Any) -> Iterator[OpenSpan]:
-        before = time.process_time()
-        try:
-            with Inference.station(self, name, **given) as span:
-                yield span
-        finally:
-            self.cpu_ms.setdefault(name, []).append((time.process_time() - before) * 1000)
-
-
-def line_cpu(root: Path, questions: Sequence[str]) -> dict[str, float]:
-    """Median processor time (ms) of each station, in this process, one question at a time."""
-    workspace = Workspace(root, Settings(), command="benchmark")
-    try:
-        return uvloop.run(_line_cpu(workspace.route("assistant"), questions))
-    finally:
-        workspace.close()
-
-
-async def _line_cpu(route: Route, questions: Sequence[str]) -> dict[str, float]:
-    per_station: dict[str, list[float]] = {}
-    for n, question in enumerate(questions):
-        asked = Question(conversation=Conversation(question=question, history=()), caller=Caller(), parameters={})
-        opened = open_inference(route, asked.caller)
-        inference = MeteredInference(
-            route=opened.route,
-            caller=opened.caller,
-            content_policy=opened.content_policy,
-            spec_hashes=opened.spec_hashes,
-            model=opened.model,
-        )
-        started = time.process_time()
-        items: AsyncGenerator[Any, None] = stream_answer(route, asked, inference, lambda _: None)
-        async with aclosing(items):
-            async for item in items:
-                if isinstance(item, Answer):
-                    break
-        whole = (time.process_time() - started) * 1000
-        if n < 5:
-            continue  # warm
-        for name, values in inference.cpu_ms.items():
-            per_station.setdefault(name, []).append(sum(values))
-        per_station.setdefault("the whole line", []).append(whole)
-    return {name: spread(values).median for name, values in per_station.items()}
 
 
 def scenarios(questions: Sequence[str], *, quick: bool) -> list[Scenario]:

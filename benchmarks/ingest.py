@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +37,7 @@ from llmops.records import EVERYONE, Point
 from llmops.releases import CollectionBook
 from llmops.settings import Settings
 from llmops.tokens import Bm25
+from processes import environment, llmops, peak_mb
 from report import conditions, print_conditions, required_data, spread, table
 
 SAMPLE_CHUNKS, QUICK_CHUNKS, QUICK_FILES = 1_200, 150, 12
@@ -121,12 +120,9 @@ class CommandRun:
 
 def ingest_command(workspace: Path) -> CommandRun:
     """Run it and watch its memory."""
-    command = [sys.executable, "-c", "from llmops.cli import main; main()", "ingest", "run", "docs", "--json"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMOPS_")}
     started, peak = time.perf_counter(), None
-    with subprocess.Popen(
-        [*command, "-w", str(workspace)], stdout=subprocess.PIPE, env={**environment, "HF_HUB_OFFLINE": "1"}
-    ) as process:
+    command = llmops("ingest", "run", "docs", "--json", "-w", str(workspace))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
         while process.poll() is None:
             peak = peak_mb(process.pid) or peak
             time.sleep(0.1)
@@ -224,15 +220,6 @@ def _upserting_s(points: Sequence[Point], dimension: int) -> float:
         elapsed = time.perf_counter() - started
         store.close()
     return elapsed
-
-
-def peak_mb(pid: int) -> float | None:
-    """Largest resident memory of a process so far, where the system says so."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def measure(root: Path, embedder: Embedder, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -503,6 +503,7 @@ def test_two_pipelines_may_run_at_the_same_time(line: Line) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert [report.problems for report in reports] == [[], []]
     assert [report.n_indexed for report in reports] == [6, 6]
     assert len(line.points()) == len(line.points("manual")) == 6
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _BATCH_TOKENS = 512
 """Padded tokens of a batch: more leave the core's cache and are slower."""
+_RECENT_QUERIES = 256
 _SLAB = 256
 """Texts tokenized at once: an encoding takes about 40 KB until its ids are taken out."""
 _GRAPH_VERSION = 2
@@ -47,6 +49,7 @@ class OnnxEmbedder:
         self._session = _open_session(folder, cache_dir)
         self._lanes: ThreadPoolExecutor | None = None
         self._lanes_lock = threading.Lock()
+        self._recent_query = lru_cache(maxsize=_RECENT_QUERIES)(self._query)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Word pieces of each text, special tokens included, without truncation."""
@@ -79,7 +82,13 @@ class OnnxEmbedder:
                 future.cancel()
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
-        """`(dimension,)` unit vector of one text, computed on the caller's thread."""
+        """`(dimension,)` unit vector of one text, computed on the caller's thread.
+
+        The latest queries are remembered: a question is searched for and then read by the extractive model.
+        """
+        return self._recent_query(text).copy()
+
+    def _query(self, text: str) -> NDArray[np.float32]:
         ids = np.array(self._tokenizer.encode(_clean(text)).ids, np.int64)
         vector: NDArray[np.float32] = self._run([self._window(ids)])[0]
         return vector

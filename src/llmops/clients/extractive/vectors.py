@@ -36,13 +36,19 @@ class VectorCache:
                 self._vectors.move_to_end(text)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            known.update(zip(missing, self._embedder.embed(missing).astype(np.float32), strict=True))
+            known.update(zip(missing, self._embedded(missing), strict=True))
             with self._lock:
                 # a copy of each row: a view would keep the whole batch alive
                 self._vectors.update((text, known[text].copy()) for text in missing)
                 while len(self._vectors) > self._capacity:
                     self._vectors.popitem(last=False)
         return np.stack([known[text] for text in texts]) if texts else self._nothing()
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One text alone is most often the question, which the encoder has just seen."""
+        if len(texts) == 1:
+            return self._embedder.embed_query(texts[0])[None]
+        return self._embedder.embed(texts).astype(np.float32)
 
     def _nothing(self) -> NDArray[np.float32]:
         return np.zeros((0, self._embedder.dimension), dtype=np.float32)

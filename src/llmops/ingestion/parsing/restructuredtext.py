@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from docutils import nodes
-from docutils.frontend import get_default_settings
+from docutils.frontend import Values, get_default_settings
 from docutils.parsers.rst import Directive, Parser, directives, roles, states
 from docutils.utils import Reporter, new_document
 
@@ -29,6 +29,8 @@ _NO_TEXT = frozenset(
     ("toctree", "raw", "include", "contents", "only", "index", "currentmodule", "module", "highlight")
 )
 _CODE = frozenset(("code-block", "sourcecode", "code", "literalinclude", "parsed-literal", "prompt", "doctest"))
+
+_DEFAULTS = get_default_settings(Parser)  # once: making them changes the process's warning filters for a moment
 
 
 class _Content(Directive):
@@ -118,7 +120,7 @@ def _pep_header(source: str) -> tuple[dict[str, Scalar], int, str]:
 
 
 def _document(source: str, uri: str) -> nodes.document:
-    settings = get_default_settings(Parser)
+    settings: Values = _DEFAULTS.copy()
     settings.report_level = Reporter.SEVERE_LEVEL + 1
     settings.halt_level = Reporter.SEVERE_LEVEL + 1
     settings.file_insertion_enabled = False
