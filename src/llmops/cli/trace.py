@@ -67,13 +67,11 @@ def show(
 
 def _from_ledger(workspace: Path, inference_id: str) -> dict[str, Any]:
     from llmops.gateway import wire
-    from llmops.tracing import FeedbackBook, TraceReader, TraceWriter
+    from llmops.tracing import TraceReader, feedback_on
 
     with _ledger(workspace) as (database, vault):
         found = wire.trace(TraceReader(database, vault).get(inference_id))
-        writer = TraceWriter(database, vault)
-        found["feedback"] = [wire.feedback(row) for row in FeedbackBook(database, writer).of(inference_id)]
-        writer.close()
+        found["feedback"] = [wire.feedback(row) for row in feedback_on(database, inference_id)]
     return found
 
 

@@ -60,11 +60,16 @@ class FeedbackBook:
 
     def of(self, inference_id: str) -> list[dict[str, Any]]:
         """All feedback on one inference, oldest first."""
-        query = select(feedback).where(feedback.c.inference_id == inference_id).order_by(feedback.c.created_at)
-        with self._database.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
+        return feedback_on(self._database, inference_id)
 
     def _knows(self, inference_id: str) -> bool:
         query = select(traces.c.inference_id).where(traces.c.inference_id == inference_id)
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
+
+
+def feedback_on(database: Database, inference_id: str) -> list[dict[str, Any]]:
+    """All feedback on one inference, oldest first: for readers that write nothing."""
+    query = select(feedback).where(feedback.c.inference_id == inference_id).order_by(feedback.c.created_at)
+    with database.read() as connection:
+        return [dict(row._mapping) for row in connection.execute(query)]

@@ -15,12 +15,12 @@ from llmops.clients.vectors.edge_forms import (
     edge_filter,
     edge_point,
     edge_queries,
-    our_point,
     scored,
     scroll_request,
 )
 from llmops.clients.vectors.edge_shards import EdgeShards
 from llmops.clients.vectors.names import DENSE, SLICE, SPARSE, is_point_id
+from llmops.clients.vectors.payload import our_point
 from llmops.clients.vectors.ranking import Query, asked, ranked
 from llmops.records import Point, ScoredId, SparseVector
 

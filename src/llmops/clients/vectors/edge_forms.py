@@ -10,7 +10,7 @@ import qdrant_edge as edge
 
 from llmops.clients.vectors.clauses import AnyText, Clause, Condition, Range, Whole
 from llmops.clients.vectors.names import DENSE, SPARSE, check_point_id
-from llmops.clients.vectors.payload import finite, from_payload, to_payload
+from llmops.clients.vectors.payload import finite, to_payload
 from llmops.clients.vectors.ranking import Query
 from llmops.records import Point, ScoredId, SparseVector
 
@@ -32,19 +32,6 @@ def edge_point(point: Point) -> edge.Point:
         SPARSE: _sparse(point.sparse),
     }
     return edge.Point(check_point_id(point.chunk.chunk_id), vectors, to_payload(point.chunk))
-
-
-def our_point(record: edge.Record) -> Point:
-    vectors: Any = record.vector or {}
-    sparse = vectors.get(SPARSE)
-    return Point(
-        chunk=from_payload(str(record.id), record.payload),
-        dense=np.asarray(vectors.get(DENSE, ()), dtype=np.float32),
-        sparse=SparseVector(
-            indices=tuple(sparse.indices) if sparse else (),
-            values=tuple(map(float, sparse.values)) if sparse else (),
-        ),
-    )
 
 
 def edge_queries(queries: Mapping[str, Query], n: int, only: edge.Filter) -> edge.QueryBatchRequest:

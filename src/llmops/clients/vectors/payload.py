@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from llmops.clients.vectors.names import DENSE, SPARSE
 from llmops.errors import DocumentError, StorageError
-from llmops.records import Chunk
+from llmops.records import Chunk, Point, SparseVector
 
 _FLAT = ("document_id", "uri", "title", "ordinal", "text", "start", "end", "locator", "n_tokens")
 _REBUILD = "restore the collection, or rebuild it with `llmops ingest run NAME --rebuild`"
@@ -94,3 +95,17 @@ def finite(vector: NDArray[np.float32], of: str) -> NDArray[np.float32]:
     if not np.isfinite(vector).all():
         raise StorageError(f"the vector of {of} holds numbers that are not finite: check the embedder")
     return vector
+
+
+def our_point(record: Any) -> Point:
+    """The point of a record as either engine hands it over: both have `id`, `payload` and `vector`."""
+    vectors: Any = record.vector or {}
+    sparse = vectors.get(SPARSE)
+    return Point(
+        chunk=from_payload(str(record.id), record.payload),
+        dense=np.asarray(vectors.get(DENSE, ()), dtype=np.float32),
+        sparse=SparseVector(
+            indices=tuple(sparse.indices) if sparse else (),
+            values=tuple(map(float, sparse.values)) if sparse else (),
+        ),
+    )

@@ -18,10 +18,10 @@ from llmops.clients.vectors.names import (
     check_collection,
     is_point_id,
 )
+from llmops.clients.vectors.payload import our_point
 from llmops.clients.vectors.ranking import Query, asked, ranked
 from llmops.clients.vectors.server_errors import Server
 from llmops.clients.vectors.server_forms import (
-    our_point,
     scored,
     server_filter,
     server_point,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, assert_never
 
-import numpy as np
 from qdrant_client import models
 
 from llmops.clients.vectors.clauses import AnyText, Clause, Condition, Range, Whole
 from llmops.clients.vectors.names import DENSE, SPARSE, check_point_id
-from llmops.clients.vectors.payload import finite, from_payload, to_payload
+from llmops.clients.vectors.payload import finite, to_payload
 from llmops.clients.vectors.ranking import Query
 from llmops.records import Point, ScoredId, SparseVector
 
@@ -21,19 +20,6 @@ def server_point(point: Point) -> models.PointStruct:
         id=check_point_id(point.chunk.chunk_id),
         vector={DENSE: finite(point.dense, of).tolist(), SPARSE: _sparse(point.sparse)},
         payload=to_payload(point.chunk),
-    )
-
-
-def our_point(record: models.Record) -> Point:
-    vectors: Any = record.vector or {}
-    sparse = vectors.get(SPARSE)
-    return Point(
-        chunk=from_payload(str(record.id), record.payload),
-        dense=np.asarray(vectors.get(DENSE, ()), dtype=np.float32),
-        sparse=SparseVector(
-            indices=tuple(sparse.indices) if sparse else (),
-            values=tuple(map(float, sparse.values)) if sparse else (),
-        ),
     )
 
 
