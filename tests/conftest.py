@@ -45,7 +45,7 @@ sys.addaudithook(_refuse_network)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """`LLMOPS_*` of the machine must not decide what a test sees."""
     for name in list(os.environ):
-        if name.startswith("LLMOPS_") and not name.startswith(_KEPT):
+        if name.startswith(("LLMOPS_", "MLFLOW_")) and not name.startswith(_KEPT):
             monkeypatch.delenv(name)
 
 

@@ -18,7 +18,8 @@ def test_nothing_set_is_the_embedded_default() -> None:
 
 def test_each_variable_sets_its_field() -> None:
     names = list(Settings.__dataclass_fields__)
-    settings = Settings.from_environment({f"LLMOPS_{name.upper()}": f"of {name}" for name in names})
+    variables = {name: f"LLMOPS_{name.upper()}" for name in names} | {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI"}
+    settings = Settings.from_environment({variable: f"of {name}" for name, variable in variables.items()})
     assert {name: getattr(settings, name) for name in names} == {name: f"of {name}" for name in names}
     assert Settings.from_environment({"LLMOPS_SURPRISE": "x", "DATABASE_URL": "y"}) == Settings()
 

@@ -17,7 +17,8 @@
     │   ├── EndpointTimeoutError
     │   ├── EndpointProtocolError  it answered nonsense or cut a stream
     │   └── EndpointRejectedError  it refused the request: carries its status and message
-    ├── StorageError               vectors or ledger cannot be read or written            exit 3
+    ├── PromotionRefusedError      no passing verdict for exactly this content            exit 1
+    ├── StorageError               vectors, ledger or registry cannot be read or written  exit 3
     └── DocumentError              one document cannot be read; recorded, and the run goes on
         └── EmptyDocumentError     it can be read, and there is nothing in it
 
@@ -124,6 +125,12 @@ class EndpointRejectedError(EndpointError):
     def __init__(self, message: str, *, endpoint: str, status: int, retry_after: str | None = None) -> None:
         self.status, self.retry_after = status, retry_after
         super().__init__(message, endpoint=endpoint)
+
+
+class PromotionRefusedError(LlmopsError):
+    """A release without a passing verdict for exactly its content."""
+
+    exit_code = 1
 
 
 class StorageError(LlmopsError):

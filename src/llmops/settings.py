@@ -20,6 +20,7 @@ class Settings:
         chat_url: base URL of an OpenAI-compatible endpoint that answers instead of the extractive model.
         chat_model: what that endpoint calls its model.
         chat_api_key: its key, or "".
+        mlflow_tracking_uri: MLflow's own `MLFLOW_TRACKING_URI`; default SQLite and a folder in `.llmops/`.
         threads: processor cores the encoder may use; default all that this process may run on.
     """
 
@@ -30,12 +31,13 @@ class Settings:
     chat_url: str = ""
     chat_model: str = ""
     chat_api_key: str = ""
+    mlflow_tracking_uri: str = ""
     threads: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         env = os.environ if environment is None else environment
-        return cls(**{f.name: env.get(f"LLMOPS_{f.name.upper()}", "") for f in fields(cls)})
+        return cls(**{f.name: env.get(_variable(f.name), "") for f in fields(cls)})
 
     @property
     def n_threads(self) -> int:
@@ -43,6 +45,10 @@ class Settings:
         if self.threads.isdecimal() and int(self.threads) > 0:
             return int(self.threads)
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _variable(field: str) -> str:
+    return field.upper() if field.startswith("mlflow_") else f"LLMOPS_{field.upper()}"
 
 
 STATE_DIRECTORY = ".llmops"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 
 from llmops.cli.app import run
+from tests.clients.mlflow_store import copy_store
+from tests.gateway.upstream import closed_port
 from tests.gateway.workspaces import write_template
+from tests.story.library import write_library
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +69,34 @@ def ready(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     root = write_template(tmp_path_factory.mktemp("cli") / "ready", models)
     assert run(["ingest", "-w", str(root)]) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def _library(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    root = write_library(tmp_path_factory.mktemp("cli") / "library", models)
+    copy_store(root / ".llmops")
+    for command in (["ingest"], ["prompt", "publish"]):
+        assert run([*command, "-w", str(root)]) == 0
+    return root
+
+
+@pytest.fixture
+def library(_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The story's library, ingested, its prompt published as version 1 and not released; a copy for each test."""
+    monkeypatch.setenv("LLMOPS_ACTOR", "ada")
+    # Qdrant Edge's files are 180 MB of holes: cp leaves them out, shutil would write them.
+    subprocess.run(["cp", "-a", _library, tmp_path / "library"], check=True)
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is a server that does not run."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace what a file says; it must say it."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))

@@ -20,9 +20,33 @@ COMMANDS = (
     ("ingest", "status"),
     ("search",),
     ("ask",),
+    ("prompt",),
+    ("prompt", "publish"),
+    ("prompt", "list"),
+    ("prompt", "show"),
+    ("prompt", "diff"),
+    ("prompt", "alias"),
+    ("guard",),
+    ("guard", "explain"),
+    ("eval",),
+    ("eval", "run"),
+    ("eval", "list"),
+    ("eval", "show"),
+    ("eval", "compare"),
+    ("eval", "log"),
+    ("eval", "dataset"),
+    ("release",),
+    ("release", "promote"),
+    ("release", "rollback"),
+    ("release", "status"),
+    ("release", "sync"),
+    ("lineage",),
     ("trace",),
     ("trace", "list"),
     ("trace", "show"),
+    ("audit",),
+    ("audit", "list"),
+    ("audit", "verify"),
     ("key",),
     ("key", "create"),
     ("key", "list"),
@@ -42,7 +66,10 @@ def test_every_command_explains_itself(llmops: Command, command: tuple[str, ...]
 def test_the_commands_stand_in_the_order_of_a_newcomer(llmops: Command) -> None:
     lines = llmops("--help").out.partition("Commands:")[2].split("\n")
     names = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")]
-    assert names == ["init", "up", "doctor", "ingest", "search", "ask", "trace", "key", "schema"]
+    assert names == [
+        *("init", "up", "doctor", "ingest", "search", "ask", "prompt", "guard", "eval", "release", "lineage"),
+        *("trace", "audit", "key", "schema"),
+    ]
 
 
 def test_no_command_is_a_question_for_help(llmops: Command) -> None:
@@ -98,7 +125,13 @@ def test_init_where_nothing_can_be_written(llmops: Command, tmp_path: Path) -> N
 
 READERS = [
     tuple(line.split())
-    for line in ("ingest", "ingest status", "search x", "ask x", "trace list", "trace show x", "key list", "up")
+    for line in (
+        *("ingest", "ingest status", "search x", "ask x", "trace list", "trace show x", "key list", "up"),
+        *("prompt publish", "prompt list", "prompt show x", "prompt diff x", "prompt alias x staging 1"),
+        *("guard explain x", "eval run x", "eval list", "eval show x", "eval compare x y", "eval log x"),
+        *("eval dataset --from-ledger", "release promote x", "release rollback x", "release status"),
+        *("release sync", "lineage x", "audit list", "audit verify"),
+    )
 ]
 
 
@@ -303,7 +336,8 @@ def test_traces_are_listed_newest_first(llmops: Command, ready: Path) -> None:
 def test_a_trace_can_be_printed_as_json(llmops: Command, ready: Path) -> None:
     asked = llmops("ask", "When does the library open?", "-w", ready, "--json").json
     trace = llmops("trace", "show", asked["inference_id"], "-w", ready, "--json").json
-    assert trace["spans"][-2]["output"]["text"] == asked["choices"][0]["message"]["content"]
+    generated = next(span["output"] for span in trace["spans"] if span["station"] == "generate")
+    assert generated["text"] == asked["choices"][0]["message"]["content"]
     assert trace["feedback"] == []
 
 
@@ -337,7 +371,8 @@ def test_doctor_finds_a_fresh_workspace_in_order(llmops: Command, fresh: Path) -
     ended = llmops("doctor", "-w", fresh)
     assert ended.code == 0
     assert "FAIL" not in ended.out
-    assert "1 pipelines, 1 prompts, 1 routes, all valid" in ended.out
+    assert "1 pipelines, 1 prompts, 1 routes" in ended.out
+    assert "suite assistant   3 examples on route assistant" in ended.out
     assert not (fresh / ".llmops" / "ledger.sqlite3").exists()
 
 
@@ -366,7 +401,7 @@ def test_doctor_outside_a_workspace(llmops: Command, tmp_path: Path) -> None:
     assert "is no llmops workspace" in ended.out
 
 
-KINDS = ("ingestion", "models", "prompt", "route")
+KINDS = ("guardrails", "ingestion", "models", "prompt", "route", "suite")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -386,6 +421,6 @@ def test_all_schemas_at_once_and_into_files(llmops: Command, tmp_path: Path) -> 
 
 
 def test_a_schema_of_no_kind(llmops: Command, tmp_path: Path) -> None:
-    llmops("schema", "eval").refused(2, "no spec kind 'eval'; the kinds are ingestion, models, prompt, route")
+    llmops("schema", "eval").refused(2, f"no spec kind 'eval'; the kinds are {', '.join(KINDS)}")
     (tmp_path / "file").touch()
     llmops("schema", "--write", tmp_path / "file" / "x").refused(2, "cannot write into")

@@ -6,6 +6,8 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -17,11 +19,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import column, insert, inspect, select, text, update
+from sqlalchemy import table as lightweight_table
 
 from llmops.clients.database import Database, migrate, open_database
-from llmops.clients.database.tables import aliases, api_keys, collections, documents, feedback, metadata, traces
+from llmops.clients.database.tables import UtcDateTime, aliases, documents, metadata
 from llmops.errors import ConfigurationError, LlmopsError, StorageError
+from llmops.releases import CollectionBook, CollectionShape
+from llmops.releases.audit import verify_chain
+from llmops.tracing import ContentVault, TraceReader
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ROWS: dict[str, dict[str, Any]] = {
@@ -42,6 +48,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "content_policy": "none",
         "spans": b"\x00\xff[]",
         "error": "",
+        "findings": [{"check": "pii"}],
     },
     "feedback": {
         "feedback_id": "fb_1",
@@ -65,7 +72,64 @@ ROWS: dict[str, dict[str, Any]] = {
         "spec_hash": "h",
         "created_at": NOW,
     },
-    "aliases": {"alias": "docs", "collection": "docs-1", "since": NOW},
+    "aliases": {
+        "kind": "collection",
+        "name": "docs",
+        "alias": "production",
+        "target": "docs-1",
+        "version": None,
+        "since": NOW,
+    },
+    "releases": {
+        "sequence": 1,
+        "release_id": "rel_1",
+        "at": NOW,
+        "kind": "prompt",
+        "name": "answer",
+        "alias": "production",
+        "target": "d2",
+        "version": 2,
+        "previous": "d1",
+        "previous_version": 1,
+        "action": "promote",
+        "actor": "ada",
+        "verdict_id": "ver_1",
+        "is_forced": False,
+        "reason": "",
+    },
+    "artifacts": {
+        "kind": "prompt",
+        "name": "answer",
+        "digest": "d2",
+        "content": "---\nname: answer",
+        "version": 2,
+        "author": "ada",
+        "commit": "c",
+        "created_at": NOW,
+    },
+    "verdicts": {
+        "verdict_id": "ver_1",
+        "suite": "s",
+        "suite_digest": "d",
+        "outcome": "pass",
+        "contents": {"prompt:answer": "d2"},
+        "checks": [{"rule": "r"}],
+        "at": NOW,
+        "actor": "ada",
+        "commit": "",
+        "run_id": "",
+        "report": b"\x78\x9c",
+    },
+    "audit": {
+        "sequence": 1,
+        "at": NOW,
+        "actor": "ada",
+        "action": "release.promote",
+        "subject": "prompt:answer@production",
+        "details": {"target": "d2"},
+        "previous_hash": "0",
+        "hash": "1",
+    },
     "documents": {
         "collection": "docs-1",
         "document_id": "d1",
@@ -89,7 +153,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "revoked_at": None,
     },
 }
-TABLES = {table.name: table for table in (traces, feedback, collections, aliases, documents, api_keys)}
+TABLES = metadata.tables
+OLD_ALIASES = lightweight_table("aliases", column("alias"), column("collection"), column("since", UtcDateTime))
 
 
 def fill(database: Database) -> None:
@@ -103,13 +168,13 @@ def contents(database: Database) -> dict[str, dict[str, Any]]:
         return {name: dict(connection.execute(select(table)).one()._mapping) for name, table in TABLES.items()}
 
 
-def downgrade(database: Database) -> None:
-    """Take the ledger back to before its first revision."""
+def downgrade(database: Database, revision: str = "base") -> None:
+    """Take the ledger back to a revision, or to before its first."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     with database.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config, revision)
 
 
 def reopen(database: Database) -> Database:
@@ -153,6 +218,145 @@ def test_a_downgrade_leaves_nothing_and_opening_begins_anew(database: Database) 
     again = reopen(database)
     try:
         fill(again)
+    finally:
+        again.close()
+
+
+KEPT_SINCE_0001 = ("traces", "feedback", "collections", "documents", "api_keys")
+N_OLD_ROWS = 3
+
+
+def to_revision(database: Database, revision: str) -> None:
+    """Bring a ledger forward to a revision, as an earlier llmops did."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def old_row(name: str, number: int) -> dict[str, Any]:
+    """A row as revision 0001 had it; its keys differ from one number to the next."""
+    row = {key: value for key, value in ROWS[name].items() if key != "findings"}
+    keys = [key.name for key in TABLES[name].primary_key] + ["key_hash"] * (name == "api_keys")
+    return row | {key: f"{row[key]}.{number}" for key in keys}
+
+
+def old_ledger(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """Fill a ledger of revision 0001; what its tables hold."""
+    downgrade(database)
+    to_revision(database, "0001")
+    held = {name: [old_row(name, number) for number in range(N_OLD_ROWS)] for name in KEPT_SINCE_0001}
+    with database.begin() as connection:
+        for name, rows in held.items():
+            connection.execute(insert(TABLES[name]), rows)
+        for number in range(N_OLD_ROWS):
+            row = {"alias": f"docs{number}", "collection": f"docs{number}-1", "since": NOW}
+            connection.execute(insert(OLD_ALIASES).values(row))
+    return held
+
+
+def held_now(database: Database, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """All rows without the columns that revision 0001 did not have, ordered by key."""
+    found = {}
+    with database.read() as connection:
+        for name in names:
+            columns = [one for one in TABLES[name].c if one.name != "findings"]
+            query = select(*columns).order_by(*TABLES[name].primary_key)
+            found[name] = [dict(row._mapping) for row in connection.execute(query)]
+    return found
+
+
+def test_a_ledger_of_revision_0001_keeps_every_row(database: Database) -> None:
+    held = old_ledger(database)
+    again = reopen(database)
+    try:
+        assert held_now(again, KEPT_SINCE_0001) == held
+        with again.read() as connection:
+            assert set(connection.execute(select(TABLES["traces"].c.findings)).scalars()) == {None}
+            found = [dict(row._mapping) for row in connection.execute(select(aliases).order_by(aliases.c.name))]
+            compared = compare_metadata(MigrationContext.configure(connection), metadata)
+        assert found == [
+            {
+                "kind": "collection",
+                "name": f"docs{number}",
+                "alias": "production",
+                "target": f"docs{number}-1",
+                "version": None,
+                "since": NOW,
+            }
+            for number in range(N_OLD_ROWS)
+        ]
+        assert compared == []
+    finally:
+        again.close()
+
+
+def test_an_upgraded_ledger_can_be_used(database: Database) -> None:
+    old_ledger(database)
+    again = reopen(database)
+    try:
+        book = CollectionBook(again)
+        assert book.names() == ["docs0", "docs1", "docs2"]
+        with again.begin() as connection:
+            connection.execute(update(TABLES["traces"]).values(spans=b"[]"))
+        read = TraceReader(again, ContentVault("", Path("unused"))).latest()
+        assert [trace.findings for trace in read] == [()] * N_OLD_ROWS
+        shape = CollectionShape(**{**ROWS["collections"], "collection": "docs0-2", "name": "docs0"})
+        book.register(shape)
+        assert book.point("docs0", "docs0-2").previous == "docs0-1"
+        assert verify_chain(again) == 1
+    finally:
+        again.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_old_ledger_as_it_was(database: Database) -> None:
+    held = old_ledger(database)
+    with database.begin() as connection:
+        connection.execute(text("CREATE TABLE audit (mine INTEGER)"))  # the last table that 0002 makes
+    with pytest.raises(StorageError, match=r"the ledger .* failed \(.*audit"):
+        reopen(database)
+    assert held_now(database, KEPT_SINCE_0001) == held
+    with database.begin() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+        assert len(connection.execute(select(OLD_ALIASES)).all()) == N_OLD_ROWS
+        connection.execute(text("DROP TABLE audit"))
+    again = reopen(database)
+    try:
+        assert held_now(again, KEPT_SINCE_0001) == held
+    finally:
+        again.close()
+
+
+def test_several_threads_may_upgrade_a_ledger_at_once(database: Database) -> None:
+    held = old_ledger(database)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: reopen(database), range(4)))
+    for one in opened:
+        one.close()
+    assert held_now(database, KEPT_SINCE_0001) == held
+
+
+def test_a_downgrade_to_0001_keeps_what_0001_knows_and_comes_back(database: Database) -> None:
+    fill(database)
+    staging = {**ROWS["aliases"], "alias": "staging", "target": "docs-9"}
+    prompt = {**ROWS["aliases"], "kind": "prompt", "name": "answer", "target": "d2", "version": 2}
+    with database.begin() as connection:
+        connection.execute(insert(aliases), [staging, prompt])
+    before = held_now(database, KEPT_SINCE_0001)
+    downgrade(database, "0001")
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) == {"alembic_version", "aliases", *KEPT_SINCE_0001}
+        indexes = {index["name"] for index in inspect(connection).get_indexes("traces")}
+        found = [tuple(row) for row in connection.execute(select(OLD_ALIASES))]
+    assert indexes == {"traces_by_route", "traces_by_time"}
+    assert found == [("docs", "docs-1", NOW)]
+    assert held_now(database, KEPT_SINCE_0001) == before
+    again = reopen(database)
+    try:
+        assert held_now(again, KEPT_SINCE_0001) == before
+        assert held_now(again, ["aliases"]) == {"aliases": [ROWS["aliases"]]}
+        assert held_now(again, ["audit", "releases"]) == {"audit": [], "releases": []}
     finally:
         again.close()
 
@@ -234,6 +438,33 @@ def test_a_failed_block_leaves_nothing_behind(database: Database) -> None:
         connection.execute(insert(aliases).values(ROWS["aliases"]))
         raise RuntimeError("stop")
     with database.read() as connection:
+        assert connection.execute(select(aliases)).all() == []
+
+
+def test_what_is_read_in_a_block_of_its_own_is_not_changed_before_it_is_written(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(insert(documents).values(ROWS["documents"]))
+
+    def count(_: int) -> None:
+        with database.begin_alone() as connection:
+            n = connection.execute(select(documents.c.n_chunks)).scalar_one()
+            time.sleep(0.001)  # so that another thread would come between
+            connection.execute(update(documents).values(n_chunks=n + 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(20)))
+    with database.read() as connection:
+        assert connection.execute(select(documents.c.n_chunks)).scalar_one() == 21
+
+
+def test_a_failed_block_of_its_own_leaves_nothing_behind_and_lets_others_in(database: Database) -> None:
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="stop"), database.begin_alone() as connection:
+            connection.execute(insert(aliases).values(ROWS["aliases"]))
+            raise RuntimeError("stop")
+    with pytest.raises(StorageError, match=r"the ledger .* failed"), database.begin_alone() as connection:
+        connection.execute(text("SELECT nonsense FROM aliases"))
+    with database.begin_alone() as connection:
         assert connection.execute(select(aliases)).all() == []
 
 

@@ -52,7 +52,7 @@ def without_alias(gateway: Gateway) -> Iterator[Gateway]:
     """Nothing has been ingested under the name `team`, as far as the ledger knows."""
     book = gateway.workspace.collections
     with gateway.workspace.database.begin() as connection:
-        connection.execute(delete(aliases).where(aliases.c.alias == "team"))
+        connection.execute(delete(aliases).where(aliases.c.name == "team"))
     book.refresh()
     yield gateway
     book.point("team", "team-1")

@@ -215,8 +215,8 @@ def test_a_killed_rebuild_leaves_the_old_collection_answering(tmp_path: Path) ->
         return rows(root, "SELECT count(*) FROM documents WHERE collection = 'docs-2'") > 0
 
     assert kill_at(a_second_is_being_filled, root, "--rebuild")
-    assert rows(root, "SELECT count(*) FROM aliases WHERE collection = 'docs-1'") == 1
+    assert rows(root, "SELECT count(*) FROM aliases WHERE target = 'docs-1'") == 1
     assert finish(root)["n_unchanged"] == N_FILES
     report = finish(root, "--rebuild")
     assert (report["collection"], report["n_chunks"]) == ("docs-2", N_FILES * N_SECTIONS)
-    assert rows(root, "SELECT count(*) FROM aliases WHERE collection = 'docs-2'") == 1
+    assert rows(root, "SELECT count(*) FROM aliases WHERE target = 'docs-2'") == 1

@@ -102,7 +102,17 @@ def test_an_answer_carries_everything_that_made_it(workspace: Workspace) -> None
     assert 0 < done.completion.ttft_ms <= done.completion.duration_ms
     assert (trace.inference_id, trace.status, trace.model) == (done.inference_id, "ok", "says:a-model")
     assert trace.cost_usd == done.completion.cost_usd
-    assert [span.station for span in trace.spans] == ["embed", "search", "pack", "render", "generate", "cite"]
+    assert [span.station for span in trace.spans] == [
+        "guard-input",
+        "embed",
+        "search",
+        "pack",
+        "guard-context",
+        "render",
+        "generate",
+        "guard-output",
+        "cite",
+    ]
     starts = [span.start_ms for span in trace.spans]
     assert starts == sorted(starts)
     assert sum(span.duration_ms for span in trace.spans) <= trace.duration_ms
@@ -126,8 +136,9 @@ def test_a_route_without_retrieval_answers_from_the_prompt_alone(workspace: Work
     model = Says(pieces=["I can cite [1] nothing."])
     done, trace = run(route_of(workspace, model, retriever=None), asking(""))
     assert (done.text, done.citations, done.passages) == ("I can cite nothing.", (), ())
-    assert [span.station for span in trace.spans] == ["render", "generate", "cite"]
-    assert trace.spans[-1].output == {"cited": [], "dropped": 1}
+    stations = [span.station for span in trace.spans]
+    assert stations == ["guard-input", "render", "generate", "guard-output", "cite"]
+    assert trace.spans[-1].output == {"cited": [], "dropped": 1, "groundedness": None}
 
 
 TEXT = "Nine [1], ten [12] or [1, 2]; x[0] is code [3"
@@ -175,7 +186,7 @@ def test_an_error_is_traced_and_raised(
     workspace: Workspace, error: Exception, expected: str, pieces: list[str]
 ) -> None:
     traces: list[Trace] = []
-    route = route_of(workspace, Says(pieces=pieces, error=error))
+    route = route_of(workspace, Says(pieces=pieces, error=error), guard=None)
     with pytest.raises(type(error), match=expected.partition(": ")[2]):
         asyncio.run(answer(route, asking(), traces.append))
     (trace,) = traces
@@ -250,7 +261,7 @@ def leave_after(route: Route, n_items: int) -> tuple[list[Delta | Answer], list[
 
 def test_leaving_in_the_middle_is_a_cancelled_trace(workspace: Workspace) -> None:
     model = Says(pieces=["At ", "nine."])
-    _, (trace,) = leave_after(route_of(workspace, model), 1)
+    _, (trace,) = leave_after(route_of(workspace, model, guard=None), 1)
     assert (trace.status, trace.error) == ("cancelled", "")
     assert trace.spans[-1].output["text"] == "At"
     assert model.n_closed == 1

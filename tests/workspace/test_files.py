@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from llmops.errors import ConfigurationError, NotFoundError, SpecError
+from llmops.evals.spec import SuiteSpec
+from llmops.guardrails.guard import Guard
 from llmops.workspace.files import check_files, load_files
 from tests.conftest import REPOSITORY
 
@@ -40,10 +42,12 @@ def test_every_committed_spec_is_loaded(root: Path, name: str) -> None:
     loaded = {
         Path(spec.file).resolve() for spec in (*files.pipelines.values(), *files.routes.values(), files.models)
     }
-    committed = {*root.glob("ingestion/*"), *root.glob("serving/*"), *root.glob("prompts/**/*.*")}
+    loaded |= {Path(spec.file).resolve() for spec in (*files.policies.values(), *files.suites.values())}
+    folders = ("ingestion/*", "serving/*", "prompts/**/*.*", "guardrails/*", "evals/*.yaml")
+    committed = [path for folder in folders for path in root.glob(folder)]
     assert loaded | set(files.prompts) == {path.resolve() for path in committed}
     assert list(files.pipelines) == [name]
-    prompt = files.prompt_of(files.route("assistant"))
+    prompt = files.prompt_named("answer")
     assert prompt is not None
     for example in prompt.spec.examples:
         assert prompt.render(example.variables).messages
@@ -51,8 +55,23 @@ def test_every_committed_spec_is_loaded(root: Path, name: str) -> None:
     assert (Path(files.pipelines[name].file).parent / source.path).is_dir()
 
 
-def test_the_template_has_the_same_prompt_as_the_repository() -> None:
-    path = "prompts/answer.prompt.md"
+@pytest.mark.parametrize("root", [REPOSITORY, TEMPLATE], ids=["ours", "template"])
+def test_every_suite_has_the_datasets_it_names_and_a_policy_can_be_built(root: Path) -> None:
+    files = load_files(root)
+    for suite in files.suites.values():
+        assert suite.dataset().examples
+    used = {path.resolve() for suite in files.suites.values() for path in datasets_of(suite)}
+    assert used == {path.resolve() for path in root.glob("evals/*.jsonl")}
+    for policy in files.policies.values():
+        assert Guard(policy).check("input", "When does it open?").action == "allow"
+
+
+def datasets_of(suite: SuiteSpec) -> list[Path]:
+    return [Path(suite.file).parent / name for name in suite.datasets]
+
+
+@pytest.mark.parametrize("path", ["prompts/answer.prompt.md", "guardrails/default.yaml"])
+def test_the_template_has_the_same_prompt_and_policy_as_the_repository(path: str) -> None:
     assert (TEMPLATE / path).read_bytes() == (REPOSITORY / path).read_bytes()
 
 

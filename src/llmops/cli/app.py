@@ -11,10 +11,26 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from llmops.cli import ask, doctor, ingest, init, key, schema, search, trace, up
+from llmops.cli import (
+    ask,
+    audit,
+    doctor,
+    evals,
+    guard,
+    ingest,
+    init,
+    key,
+    lineage,
+    prompt,
+    release,
+    schema,
+    search,
+    trace,
+    up,
+)
 from llmops.errors import LlmopsError
 
-_ORDER = ("init", "up", "doctor", "ingest", "search", "ask", "trace", "key", "schema")
+_ORDER = tuple("init up doctor ingest search ask prompt guard eval release lineage trace audit key schema".split())
 
 
 class _InOrder(TyperGroup):
@@ -39,7 +55,13 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(ingest.app, name="ingest")
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.add_typer(prompt.app, name="prompt")
+app.add_typer(guard.app, name="guard")
+app.add_typer(evals.app, name="eval")
+app.add_typer(release.app, name="release")
+app.command("lineage")(lineage.lineage)
 app.add_typer(trace.app, name="trace")
+app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
 app.command("schema")(schema.schema)
 

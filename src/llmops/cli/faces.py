@@ -6,7 +6,7 @@ import http.client
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,18 +18,22 @@ import orjson
 from llmops import errors
 from llmops.clients.sse import EventSplitter, data_of
 from llmops.errors import LlmopsError, RequestError, StorageError, WorkspaceBusyError
+from llmops.evals.report import SuiteReport
 from llmops.ingestion.report import Progress
 from llmops.ingestion.run import Options
 from llmops.records import EVERYONE, Answer, Caller, Delta
 from llmops.serving.answer import Question, open_inference, stream_answer
 from llmops.serving.conversation import Conversation
 from llmops.settings import Settings
+from llmops.workspace.evaluation import Prepared, Target, prepare
 from llmops.workspace.files import load_files
 from llmops.workspace.opened import Workspace
 from llmops.workspace.ownership import Owner, find_owner
 
+_LAST = ("citations", "groundedness", "guardrails", "usage")  # what the last events of a stream carry
 OnText = Callable[[str], None]
 OnProgress = Callable[[Progress], None]
+OnAsked = Callable[[int, int], None]
 
 
 class Face(Protocol):
@@ -40,6 +44,8 @@ class Face(Protocol):
     def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]: ...
 
     def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]: ...
+
+    def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]: ...
 
 
 @contextmanager
@@ -113,6 +119,17 @@ class LocalFace:
         spec = self.workspace.files.pipeline(pipeline)
         return wire.report(self.workspace.ingest(spec, options=options, on_progress=on_progress))
 
+    def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]:
+        prepared = prepare(self.workspace, suite, target)
+        report = anyio.run(self._run, prepared, on_progress)
+        return {"report": report.as_json(), "described": list(prepared.described)}
+
+    async def _run(self, prepared: Prepared, on_progress: OnAsked) -> SuiteReport:
+        try:
+            return await prepared.run(on_progress)
+        finally:
+            await self.workspace.close_models()
+
 
 class OwnerError(LlmopsError):
     """What the owner answered.
@@ -149,7 +166,7 @@ class OwnerFace:
                 if "error" in chunk:
                     raise _owner_error(chunk)
                 result |= {key: chunk[key] for key in ("id", "created", "model", "inference_id")}
-                result |= {key: chunk[key] for key in ("citations", "usage") if key in chunk}
+                result |= {key: chunk[key] for key in _LAST if key in chunk}
                 for choice in chunk["choices"]:
                     text.append(choice["delta"].get("content", ""))
                     on_text(text[-1])
@@ -168,20 +185,40 @@ class OwnerFace:
         return found
 
     def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]:
-        body = {"pipeline": pipeline, "rebuild": options.rebuild, "allow_empty": options.allow_empty}
+        body = {"pipeline": pipeline, **asdict(options)}
+        for value in self._told("/api/ingest", body):
+            if "progress" in value:
+                on_progress(Progress(**value["progress"]))
+            else:
+                report: dict[str, Any] = value["report"]
+                return report
+        raise StorageError("the gateway stopped before the ingestion was done; run the command again")
+
+    def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]:
+        body = {"suite": suite, **asdict(target)}
+        for value in self._told("/api/eval", body):
+            if "progress" in value:
+                on_progress(value["progress"]["done"], value["progress"]["of"])
+            else:
+                done: dict[str, Any] = value
+                return done
+        raise StorageError("the gateway stopped before the suite was done; run the command again")
+
+    def lineage(self, inference_id: str) -> dict[str, Any]:
+        """What shaped an answer, be its trace still on its way to the ledger."""
+        found: dict[str, Any] = orjson.loads(b"".join(self._get(f"/api/lineage/{quote(inference_id, safe='')}")))
+        return found
+
+    def _told(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The objects that long work tells line by line; an error among them is raised."""
         buffer = b""
-        for piece in self._post("/api/ingest", body, ()):
+        for piece in self._post(path, body, ()):
             *lines, buffer = (buffer + piece).split(b"\n")
             for line in lines:
                 value = orjson.loads(line)
-                if "progress" in value:
-                    on_progress(Progress(**value["progress"]))
-                elif "error" in value:
+                if "error" in value:
                     raise _owner_error(value)
-                else:
-                    report: dict[str, Any] = value["report"]
-                    return report
-        raise StorageError("the gateway stopped before the ingestion was done; run the command again")
+                yield value
 
     def trace(self, inference_id: str) -> dict[str, Any]:
         """One trace with its feedback, be it still on its way to the ledger."""

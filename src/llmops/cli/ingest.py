@@ -39,6 +39,9 @@ def run(
     rebuild: Annotated[
         bool, typer.Option(help="Build a new collection and switch to it when it is done.")
     ] = False,
+    beside: Annotated[
+        bool, typer.Option(help="Build or update a candidate; `llmops release promote` lets it answer.")
+    ] = False,
     allow_empty: Annotated[bool, typer.Option(help="Remove all documents when the source is empty.")] = False,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
@@ -54,7 +57,7 @@ def run(
     with open_face(workspace) as face:
         for name in names:
             with _progress(name, quiet=as_json) as show:
-                options = Options(rebuild=rebuild, allow_empty=allow_empty)
+                options = Options(rebuild=rebuild, beside=beside, allow_empty=allow_empty)
                 reports.append(face.ingest(name, options=options, on_progress=show))
             if not as_json:
                 _print_report(reports[-1])
@@ -121,6 +124,12 @@ def _print_report(report: dict[str, Any]) -> None:
     reused = f", {report['n_reused']} kept their vectors" if report["n_reused"] else ""
     held = f"{report['n_chunks']} in {report['collection']}"
     print(f"  {report['n_embedded']} chunks embedded{reused}; {held} ({seconds:.1f} s)")
+    if report["is_candidate"]:
+        print(
+            f"  {report['collection']} waits beside the one that answers: measure it with `llmops eval run SUITE "
+            f"--collection {report['collection']}`, release it with `llmops release promote "
+            f"collection:{report['name']}`"
+        )
     _print_problems(report["problems"])
     for problem in report["listing_problems"]:
         print(f"  could not be listed, so nothing was removed and no new collection took over: {problem}")

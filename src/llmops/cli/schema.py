@@ -14,17 +14,20 @@ from llmops.errors import RequestError
 
 def schema(
     kind: Annotated[
-        str | None, typer.Argument(help="ingestion, models, prompt or route; all when left out.")
+        str | None, typer.Argument(help="guardrails, ingestion, models, prompt, route or suite.")
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Write KIND.schema.json files into this folder.")] = None,
 ) -> None:
     """Print or write the JSON schema of each kind of spec."""
     from llmops.config import json_schema
+    from llmops.evals.spec import SuiteSpec
+    from llmops.guardrails.spec import GuardrailsSpec
     from llmops.ingestion.spec import IngestionSpec
     from llmops.prompts.spec import PromptSpec
     from llmops.serving.spec import ModelsSpec, RouteSpec
 
-    kinds = {spec.kind: spec for spec in (IngestionSpec, ModelsSpec, PromptSpec, RouteSpec)}
+    specs = (GuardrailsSpec, IngestionSpec, ModelsSpec, PromptSpec, RouteSpec, SuiteSpec)
+    kinds = {spec.kind: spec for spec in specs}
     if kind is not None and kind not in kinds:
         raise RequestError(f"no spec kind {kind!r}; the kinds are {', '.join(kinds)}")
     schemas = {name: json_schema(spec) for name, spec in kinds.items() if kind in (None, name)}

@@ -28,16 +28,16 @@ def load_spec(kind: type[S], path: Path) -> S:
     return validate(kind, *parse_yaml(read_text(path), str(path)), file=str(path))
 
 
-def read_text(path: Path) -> str:
-    """The text of a committed file, at most 1 MB of UTF-8."""
+def read_text(path: Path, *, max_bytes: int = _MAX_SPEC_BYTES, kind: str = "spec") -> str:
+    """The text of a committed file, UTF-8 of at most 1 MB where nothing else is said; `kind` is for the error."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise SpecError(str(path), "no such file; check the path") from None
     except OSError as error:
         raise SpecError(str(path), f"cannot be read ({error.strerror}); check its permissions") from error
-    if len(raw) > _MAX_SPEC_BYTES:
-        raise SpecError(str(path), f"is {len(raw)} bytes; a spec has at most {_MAX_SPEC_BYTES}")
+    if len(raw) > max_bytes:
+        raise SpecError(str(path), f"is {len(raw)} bytes; a {kind} has at most {max_bytes}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

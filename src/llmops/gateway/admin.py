@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -18,9 +18,10 @@ from llmops.gateway import wire
 from llmops.gateway.bodies import body_of_kind, read_model
 from llmops.gateway.errors import body_of, json_response
 from llmops.gateway.streams import StreamResponse
-from llmops.ingestion.report import Progress
 from llmops.ingestion.run import Options
 from llmops.ingestion.spec import IngestionSpec
+from llmops.workspace.evaluation import Prepared, Target, prepare
+from llmops.workspace.lineage import lineage as lineage_of
 from llmops.workspace.opened import Workspace
 
 router = APIRouter(prefix="/api")
@@ -36,7 +37,19 @@ class IngestBody(BaseModel):
 
     pipeline: str
     rebuild: bool = False
+    beside: bool = False
     allow_empty: bool = False
+
+
+class EvalBody(BaseModel):
+    """Which suite to run, and on what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    suite: str
+    prompt: str | None = None
+    collection: str | None = None
+    as_served: bool = False
 
 
 @router.post("/ingest", openapi_extra=body_of_kind(IngestBody))
@@ -47,34 +60,69 @@ async def ingest(request: Request) -> Response:
     pipeline = await to_thread.run_sync(workspace.pipeline, body.pipeline)
     if not _ingesting.acquire(blocking=False):
         raise BusyError("an ingestion is already running in this workspace; wait for it")
-    # The run begins here and goes on when the client leaves: a half-done ingestion helps nobody.
-    latest: list[Progress] = []
-    work = asyncio.ensure_future(to_thread.run_sync(_ingest, workspace, pipeline, body, latest))
-    _under_way.add(work)
-    work.add_done_callback(_under_way.discard)
-    return StreamResponse(_told(work, latest), media_type="application/x-ndjson", headers={}, encode=_line)
+    latest: list[Any] = []
+    work = to_thread.run_sync(_ingest, workspace, pipeline, body, latest)
+    return _begun(work, latest)
 
 
-async def _told(work: asyncio.Future[dict[str, Any]], latest: list[Progress]) -> AsyncGenerator[bytes, None]:
+@router.post("/eval", openapi_extra=body_of_kind(EvalBody))
+async def evaluate(request: Request) -> Response:
+    """Run a suite; one JSON object a line: `progress` while it runs, then `report` or `error`.
+
+    The verdict is stored by who asked: MLflow, which takes seconds to load, stays out of this process.
+    """
+    workspace: Workspace = request.app.state.workspace
+    body = await read_model(request, EvalBody)
+    target = Target(prompt=body.prompt, collection=body.collection, as_served=body.as_served)
+    prepared = await to_thread.run_sync(prepare, workspace, body.suite, target)
+    latest: list[Any] = []
+    return _begun(_evaluate(prepared, latest), latest)
+
+
+def _begun(work: Coroutine[Any, Any, dict[str, Any]], latest: list[Any]) -> Response:
+    """Work that begins here and goes on when the client leaves: a half-done ingestion helps nobody."""
+    task = asyncio.ensure_future(work)
+    _under_way.add(task)
+    task.add_done_callback(_under_way.discard)
+    return StreamResponse(_told(task, latest), media_type="application/x-ndjson", headers={}, encode=_line)
+
+
+async def _told(work: asyncio.Future[dict[str, Any]], latest: list[Any]) -> AsyncGenerator[bytes, None]:
     while not work.done():
         await asyncio.wait([work], timeout=_PROGRESS_EVERY_S)
         if latest:
-            yield _line({"progress": asdict(latest[-1])})
+            yield _line({"progress": latest[-1]})
             latest.clear()
     yield _line(work.result())
 
 
-def _ingest(
-    workspace: Workspace, pipeline: IngestionSpec, body: IngestBody, latest: list[Progress]
-) -> dict[str, Any]:
-    options = Options(rebuild=body.rebuild, allow_empty=body.allow_empty)
+async def _evaluate(prepared: Prepared, latest: list[Any]) -> dict[str, Any]:
     try:
-        done = workspace.ingest(pipeline, options=options, on_progress=latest.append)
+        report = await prepared.run(lambda done, of: latest.append({"done": done, "of": of}))
+        return {"report": report.as_json(), "described": list(prepared.described)}
+    except LlmopsError as error:
+        return body_of(error)
+
+
+def _ingest(workspace: Workspace, pipeline: IngestionSpec, body: IngestBody, latest: list[Any]) -> dict[str, Any]:
+    options = Options(rebuild=body.rebuild, beside=body.beside, allow_empty=body.allow_empty)
+    try:
+        done = workspace.ingest(
+            pipeline, options=options, on_progress=lambda progress: latest.append(asdict(progress))
+        )
         return {"report": wire.report(done)}
     except LlmopsError as error:
         return body_of(error)
     finally:
         _ingesting.release()
+
+
+@router.get("/lineage/{inference_id}")
+async def lineage(request: Request, inference_id: str) -> Response:
+    """Everything that shaped one answer."""
+    workspace: Workspace = request.app.state.workspace
+    await to_thread.run_sync(workspace.writer.flush)
+    return json_response(await to_thread.run_sync(lineage_of, workspace.ledger, inference_id))
 
 
 @router.get("/traces/{inference_id}")

@@ -44,7 +44,10 @@ def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> Fa
     app.state.instruments = Instruments(workspace.writer)
     workspace.observers.append(app.state.instruments.observe)
     for name in workspace.files.routes:
-        workspace.route(name)
+        try:
+            workspace.route(name)
+        except NotFoundError as error:
+            _log.warning("route %r cannot answer yet: %s", name, error)  # the others can; /readyz says it too
     # The hot path goes past FastAPI's dependency solving, a fifth of a request; its route there is for the schema.
     app.router.routes.append(Route("/v1/chat/completions", chat.chat_completions, methods=["POST"]))
     for module in (chat, knowledge, health, admin):

@@ -144,7 +144,8 @@ async def _events(
                     began = True
                     yield event({**role, "content": item.text})
                 elif isinstance(item, Answer):
-                    last = event({}, item.completion.finish_reason, citations=wire.citations(item))
+                    extra = {"groundedness": item.groundedness, "guardrails": wire.findings(item)}
+                    last = event({}, item.completion.finish_reason, citations=wire.citations(item), **extra)
                     usage = event(None, usage=wire.usage(item.completion.usage)) if with_usage else b""
                     yield last + usage + _DONE
         except LlmopsError as error:

@@ -33,6 +33,12 @@ class Instruments:
             "llmops_tokens", "Tokens by route and direction.", ("route", "direction"), registry=self.registry
         )
         self._cost = Counter("llmops_cost_usd", "By the price list.", ("route",), registry=self.registry)
+        self._guard = Counter(
+            "llmops_guard_findings",
+            "What guardrails found, by stage, check and action.",
+            ("route", "stage", "check", "action"),
+            registry=self.registry,
+        )
         self._feedback = Counter("llmops_feedback", "Feedback by name.", ("name",), registry=self.registry)
         depth = Gauge("llmops_trace_queue_depth", "Traces not yet in the ledger.", registry=self.registry)
         depth.set_function(lambda: writer.depth)
@@ -51,6 +57,8 @@ class Instruments:
         tokens_in.inc(trace.usage.input_tokens)
         tokens_out.inc(trace.usage.output_tokens)
         cost.inc(trace.cost_usd)
+        for finding in trace.findings:
+            self._guard.labels(trace.route, finding.stage, finding.check, finding.action).inc()
         for span in trace.spans:
             self._stations(trace.route, span.station).observe(span.duration_ms / 1000)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmops.ingestion.report import IngestReport
 from llmops.records import Answer, Hit, Trace, Usage
+from llmops.serving.guarding import shown
 
 
 def completion(answer: Answer) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def completion(answer: Answer) -> dict[str, Any]:
         "usage": usage(answer.completion.usage),
         "inference_id": answer.inference_id,
         "citations": citations(answer),
+        "groundedness": answer.groundedness,
+        "guardrails": findings(answer),
     }
 
 
@@ -70,6 +73,10 @@ def hit(found: Hit) -> dict[str, Any]:
         "text": chunk.text,
         "metadata": dict(chunk.metadata),
     }
+
+
+def findings(answer: Answer) -> list[dict[str, Any]]:
+    return [shown(finding) for finding in answer.findings]
 
 
 def report(done: IngestReport) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import documents
+from llmops.config import digest
 from llmops.records import DocumentState
 
 
@@ -47,6 +48,13 @@ class DocumentLedger:
         query = select(documents).where(documents.c.collection == self.collection).order_by(documents.c.uri)
         with self._database.read() as connection:
             return {row.document_id: DocumentRow(**row._mapping) for row in connection.execute(query)}
+
+    def content_digest(self) -> str:
+        """SHA-256 (hex) of what is searchable here: the same documents, read the same way, give the same one."""
+        query = select(documents.c.document_id, documents.c.fingerprint, documents.c.n_chunks)
+        here = query.where(documents.c.collection == self.collection, documents.c.n_chunks > 0)
+        with self._database.read() as connection:
+            return digest(sorted([row.document_id, row.fingerprint] for row in connection.execute(here)))
 
     def put(self, rows: Sequence[DocumentRow]) -> None:
         """Insert or replace, one transaction."""

@@ -41,6 +41,7 @@ class IngestReport:
         n_embedded: chunks that went through the encoder in this run.
         n_reused: chunks of changed documents whose text, and so vector, stayed the same.
         n_chunks: chunks in the collection now.
+        is_candidate: the collection was built beside the one that answers and waits for a release.
         problems: every document that is not searchable as it stands, old or new.
         listing_problems: parts of the source that could not be listed; nothing was removed then.
     """
@@ -58,6 +59,7 @@ class IngestReport:
     n_reused: int = 0
     n_chunks: int = 0
     duration_s: float = 0.0
+    is_candidate: bool = False
     problems: list[DocumentProblem] = field(default_factory=list)
     listing_problems: list[str] = field(default_factory=list)
 

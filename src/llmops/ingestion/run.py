@@ -29,7 +29,6 @@ from llmops.tokens import Bm25, terms
 
 _WINDOW_CHUNKS = 256
 _SAMPLE_CHUNKS = 2_000
-_KEPT_COLLECTIONS = 2  # the one that answers and the one before it
 _ANYONE = Filter(principals=None)
 
 OnProgress = Callable[[Progress], None]
@@ -41,10 +40,12 @@ class Options:
 
     Attributes:
         rebuild: build a new collection beside the old one; the name points to it when it is complete.
+        beside: build or update a candidate beside the one that answers; only a release lets it answer.
         allow_empty: obey a source that has become empty instead of holding the documents it had.
     """
 
     rebuild: bool = False
+    beside: bool = False
     allow_empty: bool = False
 
 
@@ -70,7 +71,7 @@ def ingest(
     if spec.chunk.max_tokens > embedder.max_tokens:
         problem = f"chunk.max_tokens {spec.chunk.max_tokens} is more than {embedder.name!r} reads"
         raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")
-    shape = shape_to_fill(spec, indexer, embedder, rebuild=options.rebuild)
+    shape = shape_to_fill(spec, indexer, embedder, rebuild=options.rebuild, beside=options.beside)
     rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
     if shape is not None and not any(row.n_chunks for row in rows.values()):
         discard(shape, indexer)  # made from nothing, so that its mean chunk length is no measure
@@ -97,6 +98,7 @@ def ingest(
             report=report,
             on_progress=on_progress,
             n_documents=len(changed),
+            beside=options.beside,
         )
         run.index(prepared)
     run.remove_missing({document_id(spec, file.uri) for file in listing.files}, complete=not listing.problems)
@@ -171,9 +173,15 @@ class _Run:
     report: IngestReport
     on_progress: OnProgress
     n_documents: int
+    beside: bool
     n_done: int = 0
 
     def __post_init__(self) -> None:
+        serving = self.indexer.collections.serving(self.name)
+        is_alike = serving is not None and serving.embedder_digest == self.shape.embedder_digest
+        # A candidate takes over the vectors of unchanged text; a rebuild makes them anew, for they may be damaged.
+        may_take = serving is not None and is_alike and self.beside
+        self._donor = serving.collection if serving is not None and may_take else self.shape.collection
         self._store, self._collection = self.indexer.store, self.shape.collection
         self._ledger = DocumentLedger(self.indexer.database, self.shape.collection)
         self._bm25 = Bm25(average_terms=self.shape.average_terms)
@@ -199,14 +207,25 @@ class _Run:
     def finish(self, *, complete: bool) -> None:
         """Let the name answer from this collection, unless that would lose what could not be listed."""
         self._store.flush()
-        serving = self.indexer.collections.serving(self.name)
+        book = self.indexer.collections
+        serving = book.serving(self.name)
         is_beside = serving is not None and serving.collection != self._collection
         is_new = serving is None or is_beside or serving.state == "building"
-        if is_new and (complete or not is_beside):
-            self.indexer.collections.point(self.name, self._collection)
-            for old in [s for s in self.indexer.collections.all() if s.name == self.name][:-_KEPT_COLLECTIONS]:
-                discard(old, self.indexer)
+        if self.beside and complete:
+            book.complete(self._collection)
+        elif not self.beside and is_new and (complete or not is_beside):
+            before = serving.collection if serving is not None else ""
+            book.point(self.name, self._collection)
+            candidate = book.candidate(self.name)
+            self._discard_all_but({self._collection, before, candidate.collection if candidate else ""})
         self.report.n_chunks = self._store.count(self._collection, where=_ANYONE)
+        self.report.is_candidate = self.beside
+
+    def _discard_all_but(self, kept: set[str]) -> None:
+        """Keep what answers now, what a rollback would go back to, and a candidate that waits for its release."""
+        for old in self.indexer.collections.all():
+            if old.name == self.name and old.collection not in kept:
+                discard(old, self.indexer)
 
     def _write(self, window: list[Prepared]) -> None:
         """Make a window of documents searchable, in the order that survives a kill."""
@@ -228,8 +247,8 @@ class _Run:
 
     def _points(self, items: list[Prepared]) -> list[Point]:
         chunks = [chunk for item in items for chunk in item.chunks]
-        known_ids = [chunk.chunk_id for item in items if item.document_id in self.rows for chunk in item.chunks]
-        known = self._store.fetch(self._collection, known_ids, where=_ANYONE) if known_ids else {}
+        known_ids = [chunk.chunk_id for item in items if self._may_be_known(item) for chunk in item.chunks]
+        known = self._store.fetch(self._donor, known_ids, where=_ANYONE) if known_ids else {}
         missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
         vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
         dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
@@ -242,6 +261,10 @@ class _Run:
             )
             for chunk in chunks
         ]
+
+    def _may_be_known(self, item: Prepared) -> bool:
+        """An earlier version of the document, or the collection that answers, may hold its vectors."""
+        return item.document_id in self.rows or self._donor != self._collection
 
     def _embedded(self, n: int) -> None:
         self.report.n_embedded += n

@@ -25,7 +25,7 @@ class Indexer:
 
 
 def shape_to_fill(
-    spec: IngestionSpec, indexer: Indexer, embedder: Embedder, *, rebuild: bool
+    spec: IngestionSpec, indexer: Indexer, embedder: Embedder, *, rebuild: bool, beside: bool = False
 ) -> CollectionShape | None:
     """The collection this run brings up to date; None when a new one has to be made.
 
@@ -40,6 +40,12 @@ def shape_to_fill(
     if building is not None and _mismatch(building, spec, embedder):
         discard(building, indexer)
         building = None
+    if beside:
+        candidate = indexer.collections.candidate(spec.name)
+        if candidate is not None and (rebuild or _mismatch(candidate, spec, embedder)):
+            discard(candidate, indexer)
+            candidate = None
+        return building or candidate
     if rebuild or serving is None:
         return building
     if problem := _mismatch(serving, spec, embedder):

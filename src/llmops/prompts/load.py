@@ -23,8 +23,16 @@ def load_prompt(path: Path) -> Prompt:
     Raises:
         SpecError: with the line: front matter, syntax, unknown or unused variables, examples that fail.
     """
-    file = str(path)
-    front, body, body_line = _split(read_text(path), file)
+    return parse_prompt(read_text(path), str(path))
+
+
+def parse_prompt(text: str, file: str) -> Prompt:
+    """As `load_prompt`, from the text of a prompt file; `file` is what errors call it.
+
+    Raises:
+        SpecError: as `load_prompt`.
+    """
+    front, body, body_line = _split(text, file)
     value, lines = parse_yaml(front, file, first_line=2)
     if "template" in value:
         line = lines[("template",)]
@@ -35,7 +43,7 @@ def load_prompt(path: Path) -> Prompt:
     try:
         _check_defaults(spec, lines)
         _check_template(spec, lines, body_line)
-        prompt = Prompt(spec)
+        prompt = Prompt(spec, text=text)
     except TemplateSyntaxError as error:
         problem = f"template syntax: {error.message}"
         raise SpecError(file, problem, line=error.lineno + body_line - 1) from error

@@ -49,10 +49,14 @@ def has_type(value: Any, wanted: VariableType) -> bool:
 
 
 class Prompt:
-    """A compiled prompt: validated front matter with its template."""
+    """A compiled prompt: validated front matter with its template.
 
-    def __init__(self, spec: PromptSpec) -> None:
-        self.spec = spec
+    Args:
+        text: the file as it was written, or "" when the prompt was made in code.
+    """
+
+    def __init__(self, spec: PromptSpec, *, text: str = "") -> None:
+        self.spec, self.text = spec, text
         self._template = environment().from_string(spec.template)
         self._tags = frozenset(_TAG.findall(spec.template))
         names = "|".join(sorted(map(re.escape, self._tags))) or "(?!)"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import delete, insert, select, update
@@ -12,6 +12,8 @@ from sqlalchemy import delete, insert, select, update
 from llmops.clients.database import Database
 from llmops.clients.database.tables import aliases, collections
 from llmops.errors import NotFoundError
+from llmops.records import Release
+from llmops.releases.aliases import PRODUCTION, Move, move_alias
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,13 +23,14 @@ class CollectionShape:
     Attributes:
         collection: physical name in the vector store, such as `handbook-1`.
         name: what routes and users call it, such as `handbook`.
-        state: "building" until its first ingestion is complete and the alias points to it.
+        state: "building" until its first ingestion is complete; then "candidate" while no name has ever pointed
+            to it, and "ready" from the moment one does.
         average_terms: BM25's mean chunk length, measured when the collection was made.
     """
 
     collection: str
     name: str
-    state: Literal["building", "ready"]
+    state: Literal["building", "candidate", "ready"]
     embedder: str
     embedder_digest: str
     dimension: int
@@ -47,9 +50,10 @@ class CollectionBook:
         self.refresh()
 
     def refresh(self) -> None:
+        mine = select(aliases).where(aliases.c.kind == "collection", aliases.c.alias == PRODUCTION)
         with self._database.read() as connection:
             shapes = [CollectionShape(**row._mapping) for row in connection.execute(select(collections))]
-            pairs = [(row.alias, row.collection) for row in connection.execute(select(aliases))]
+            pairs = [(row.name, row.target) for row in connection.execute(mine)]
         self._shapes = {shape.collection: shape for shape in shapes}
         self._aliases = dict(pairs)
 
@@ -61,6 +65,22 @@ class CollectionBook:
         """The newest collection of this name that no alias points to yet: an ingestion to go on with."""
         waiting = [s for s in self._shapes.values() if s.name == name and s.state == "building"]
         return max(waiting, key=lambda s: s.created_at, default=None)
+
+    def candidate(self, name: str) -> CollectionShape | None:
+        """The newest complete collection of this name that has never answered: what a release would promote."""
+        waiting = [s for s in self._shapes.values() if s.name == name and s.state == "candidate"]
+        return max(waiting, key=lambda s: s.created_at, default=None)
+
+    def get(self, collection: str) -> CollectionShape:
+        """The collection with this physical name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if collection not in self._shapes:
+            known = ", ".join(sorted(self._shapes)) or "none"
+            raise NotFoundError(f"no collection {collection!r}; there is: {known}")
+        return self._shapes[collection]
 
     def next_name(self, name: str) -> str:
         """A physical name that no collection has; numbers go up."""
@@ -79,20 +99,42 @@ class CollectionBook:
             connection.execute(insert(collections).values(asdict(shape)))
         self.refresh()
 
-    def point(self, name: str, collection: str) -> None:
-        """Let `name` answer from `collection` from now on; one transaction.
+    def point(
+        self, name: str, collection: str, *, action: Literal["ingest", "promote", "rollback"] = "ingest"
+    ) -> Release:
+        """Let `name` answer from `collection` from now on; one transaction, with its history.
 
         Raises:
             NotFoundError: no such collection is registered; the name answers as before.
         """
+        move = Move(kind="collection", name=name, target=collection, action=action, actor="ingestion")
+        return self.move([move])[0]
+
+    def move(self, moves: Sequence[Move]) -> list[Release]:
+        """Moves of aliases, of collections and of other kinds together: all or none.
+
+        Raises:
+            NotFoundError: a collection is not registered; every name answers as before.
+        """
+        with self._database.begin_alone() as connection:
+            done = [move_alias(connection, move) for move in moves]
+            for move in moves:
+                if move.kind == "collection":
+                    ready = (
+                        update(collections).where(collections.c.collection == move.target).values(state="ready")
+                    )
+                    if not connection.execute(ready).rowcount:
+                        known = ", ".join(sorted(self._shapes)) or "none"
+                        problem = f"no collection {move.target!r} for {move.name!r} to answer from"
+                        raise NotFoundError(f"{problem}; there is: {known}")
+        self.refresh()
+        return done
+
+    def complete(self, collection: str) -> None:
+        """Its first ingestion is done, and nothing points to it yet."""
         with self._database.begin() as connection:
-            connection.execute(delete(aliases).where(aliases.c.alias == name))
-            row = {"alias": name, "collection": collection, "since": datetime.now(UTC)}
-            connection.execute(insert(aliases).values(row))
-            ready = update(collections).where(collections.c.collection == collection).values(state="ready")
-            if not connection.execute(ready).rowcount:
-                known = ", ".join(sorted(self._shapes)) or "none"
-                raise NotFoundError(f"no collection {collection!r} for {name!r} to answer from; there is: {known}")
+            here = (collections.c.collection == collection) & (collections.c.state == "building")
+            connection.execute(update(collections).where(here).values(state="candidate"))
         self.refresh()
 
     def forget(self, collection: str) -> None:

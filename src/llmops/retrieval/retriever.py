@@ -35,12 +35,19 @@ class Retriever:
     Args:
         spec: the route's retrieval section.
         collections: resolves the name to a collection and its shape.
+        pinned: search this collection, whatever the name stands for: how a candidate is measured.
     """
 
     def __init__(
-        self, *, spec: RetrievalSpec, store: VectorStore, embedder: Embedder, collections: CollectionBook
+        self,
+        *,
+        spec: RetrievalSpec,
+        store: VectorStore,
+        embedder: Embedder,
+        collections: CollectionBook,
+        pinned: str | None = None,
     ) -> None:
-        self.spec = spec
+        self.spec, self._pinned = spec, pinned
         self._store, self._embedder, self._collections = store, embedder, collections
 
     @property
@@ -55,11 +62,11 @@ class Retriever:
             NotFoundError: nothing has been ingested under this name.
             CollectionShapeError: it was embedded by another model than the one loaded.
         """
-        shape = self._collections.serving(self.spec.collection)
+        name = self.spec.collection
+        shape = self._collections.get(self._pinned) if self._pinned else self._collections.serving(name)
         if shape is None:
             known = ", ".join(self._collections.names()) or "none yet"
-            problem = f"no collection {self.spec.collection!r} (there is: {known})"
-            raise NotFoundError(f"{problem}; run `llmops ingest run {self.spec.collection}`")
+            raise NotFoundError(f"no collection {name!r} (there is: {known}); run `llmops ingest run {name}`")
         if shape.embedder_digest != self._embedder.digest:
             problem = (
                 f"collection {shape.collection!r} was embedded by {shape.embedder!r}, not by the model loaded now"

@@ -1,4 +1,4 @@
-"""The line, from a question to an answer: embed → search → pack → render → generate → cite."""
+"""The line, from a question to an answer: guard → embed → search → pack → guard → render → generate → cite."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from anyio import to_thread
 
 from llmops.clients.protocols import MetadataCondition
 from llmops.errors import EndpointProtocolError, LlmopsError, RequestError
-from llmops.records import Answer, Caller, Completion, Delta, Hit, Message, Passage, RenderedPrompt
+from llmops.guardrails.stream import OutputGuard
+from llmops.metrics import abstains
+from llmops.records import Answer, Caller, Completion, Delta, Hit, Message, Passage, RenderedPrompt, Usage
 from llmops.retrieval import pack
 from llmops.serving.citations import CitationFilter
 from llmops.serving.conversation import Conversation
+from llmops.serving.groundedness import groundedness
+from llmops.serving.guarding import Blocked, guard_context, guard_input, shown
 from llmops.serving.route import Record, Route
 from llmops.tracing import Inference
 
@@ -57,15 +61,26 @@ async def stream_answer(
         RequestError: the question cannot be asked of this route.
         EndpointError: the model failed, before or after the first text.
     """
+    is_recorded = False
     try:
-        passages = await _context(route, question, inference)
+        conversation = await guard_input(route.guard, question.conversation, inference)
+        if isinstance(conversation, Blocked):
+            result = _refused(route, inference, conversation)
+            yield Delta(text=result.text)
+            record(inference.finish("ok"))
+            is_recorded = True
+            yield result
+            return
+        question = replace(question, conversation=conversation)
+        passages = await guard_context(route.guard, await _context(route, question, inference), inference)
         prompt = _render(route, question, passages, inference)
         citations = CitationFilter(passages)
         async with aclosing(_generate(route, prompt, citations, inference)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
-                    result = _cite(route, inference, citations, piece, passages)
+                    result = _cite(route, inference, citations, piece, prompt, passages)
                     record(inference.finish("ok"))
+                    is_recorded = True
                     yield result
                 else:
                     yield piece
@@ -73,7 +88,7 @@ async def stream_answer(
         record(inference.finish("error", str(error)))
         raise
     except (GeneratorExit, asyncio.CancelledError):
-        if not any(span.station == "cite" for span in inference.spans):
+        if not is_recorded:
             record(inference.finish("cancelled"))
         raise
     except Exception as error:
@@ -101,6 +116,8 @@ async def _context(route: Route, question: Question, inference: Inference) -> tu
     with inference.station("search", caller=question.caller.principals) as span:
         search = partial(retriever.search, vectors, question.caller, metadata=question.metadata)
         hits = await _maybe_in_thread(search, retriever.remote)
+        collection = {f"collection:{retriever.spec.collection}": retriever.shape().collection}
+        inference.spec_hashes = {**inference.spec_hashes, **collection}
         span.output = [_shown(hit) for hit in hits]
     with inference.station("pack", budget_tokens=retriever.spec.context_tokens) as span:
         passages = pack(hits, budget_tokens=retriever.spec.context_tokens)
@@ -113,8 +130,9 @@ def _render(
 ) -> RenderedPrompt:
     if route.prompt is None:
         raise RequestError(f"route {route.name!r} has no prompt; it only forwards")
-    with inference.station("render") as span:
-        variables: dict[str, Any] = {"question": question.conversation.question, "passages": passages}
+    asked = question.conversation.question
+    with inference.station("render", question=asked) as span:
+        variables: dict[str, Any] = {"question": asked, "passages": passages}
         known = {name: value for name, value in variables.items() if name in route.prompt.spec.variables}
         prompt = route.prompt.render(known, question.parameters)
         prompt = replace(prompt, messages=_with_history(prompt.messages, question.conversation.history))
@@ -132,6 +150,7 @@ async def _generate(
 ) -> AsyncGenerator[Delta | Completion, None]:
     text: list[str] = []
     finish_reason = "stop"
+    guard = OutputGuard(route.guard)
     with inference.station("generate", model=inference.model) as span:
         started_ms = inference.elapsed_ms
         try:
@@ -141,18 +160,28 @@ async def _generate(
                     inference.usage = delta.usage or inference.usage
                     if delta.text and not inference.ttft_ms:
                         inference.ttft_ms = inference.elapsed_ms
-                    if visible := citations.feed(delta.text):
+                    if visible := guard.feed(citations.feed(delta.text)):
                         text.append(visible)
                         yield Delta(text=visible)
-            if rest := citations.finish():
+                    if guard.is_blocked:
+                        break
+            if rest := "" if guard.is_blocked else guard.feed(citations.finish()) + guard.finish():
                 text.append(rest)
                 yield Delta(text=rest)
+            if guard.is_blocked and route.guard is not None:
+                finish_reason = "content_filter"
+                text.append(f"{chr(10) * 2 if text else ''}{route.guard.spec.message}")
+                yield Delta(text=text[-1])
         finally:
             inference.cost_usd = route.cost_usd(inference.usage)
+            inference.findings += guard.findings
             span.output = {"text": "".join(text), "finish_reason": finish_reason}
         if not text and finish_reason == "stop" and not inference.usage.output_tokens:
             problem = f"model endpoint {route.model.name!r} answered nothing at all"
             raise EndpointProtocolError(f"{problem}; look at its log", endpoint=route.model.name)
+    if guard.is_active:
+        with inference.station("guard-output", check_ms=round(guard.took_ms, 3)) as guarded:
+            guarded.output = [shown(finding) for finding in guard.findings]
     yield Completion(
         text="".join(text),
         model=route.model.model,
@@ -169,17 +198,50 @@ def _cite(
     inference: Inference,
     citations: CitationFilter,
     completion: Completion,
+    prompt: RenderedPrompt,
     passages: tuple[Passage, ...],
 ) -> Answer:
     with inference.station("cite") as span:
-        span.output = {"cited": [c.number for c in citations.citations], "dropped": citations.n_dropped}
+        text = completion.text
+        left = tuple(c for c in citations.citations if f"[{c.number}]" in text)  # an ended answer may lack some
+        is_blocked = completion.finish_reason == "content_filter"
+        unknown = str(prompt.parameters.get("unknown_answer") or "")
+        is_unknown = is_blocked or abstains(text, unknown_answer=unknown, n_citations=len(left))
+        grounded = groundedness(text, passages) if passages and not is_unknown else None
+        span.output = {"cited": [c.number for c in left], "dropped": citations.n_dropped, "groundedness": grounded}
     return Answer(
         inference_id=inference.inference_id,
         route=route.name,
-        text=completion.text,
-        citations=citations.citations,
+        text=text,
+        citations=left,
         completion=completion,
         passages=passages,
+        groundedness=grounded,
+        findings=tuple(inference.findings),
+        abstains=is_unknown,
+    )
+
+
+def _refused(route: Route, inference: Inference, blocked: Blocked) -> Answer:
+    """The policy's words: no search was made and no model was asked."""
+    completion = Completion(
+        text=blocked.message,
+        model=route.model.model,
+        finish_reason="content_filter",
+        usage=Usage(input_tokens=0, output_tokens=0),
+        ttft_ms=0.0,
+        duration_ms=0.0,
+        cost_usd=0.0,
+    )
+    return Answer(
+        inference_id=inference.inference_id,
+        route=route.name,
+        text=blocked.message,
+        citations=(),
+        completion=completion,
+        passages=(),
+        findings=tuple(inference.findings),
+        abstains=True,
     )
 
 

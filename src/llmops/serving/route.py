@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llmops.clients.protocols import ChatModel
+from llmops.guardrails.guard import Guard
 from llmops.prompts import Prompt
 from llmops.records import Trace, Usage
 from llmops.retrieval import Retriever
@@ -21,6 +22,7 @@ class Route:
 
     Attributes:
         prompt: None on a forwarding route.
+        guard: None when no policy is named.
         spec_hashes: kind and name to hash of each spec that shapes an answer here.
     """
 
@@ -29,6 +31,7 @@ class Route:
     price: Price
     prompt: Prompt | None
     retriever: Retriever | None
+    guard: Guard | None = None
     spec_hashes: Mapping[str, str]
 
     @property

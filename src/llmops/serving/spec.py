@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from llmops.config import Name, Section, Spec
+from llmops.config import Name, Section, Spec, digest
 from llmops.retrieval.spec import RetrievalSpec
+
+_RELEASED = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}@[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Price(Section):
@@ -74,8 +77,22 @@ class RouteSpec(Spec):
     name: Name
     description: str = Field(min_length=1)
     model: Name = Field(description="An endpoint in models.yaml.")
-    prompt: str | None = Field(default=None, description="Prompt file, relative to this file.")
+    prompt: str | None = Field(
+        default=None, description="Prompt file, relative to this file; or NAME@ALIAS, what a release made of it."
+    )
     retrieval: RetrievalSpec | None = None
+    guardrails: Name | None = Field(default=None, description="A policy in guardrails/.")
     history_turns: int = Field(default=4, ge=0, le=50, description="Earlier turns handed to the model.")
     trace: TraceSpec = TraceSpec()
     examples: tuple[str, ...] = Field(default=(), description="Questions the chat page offers.")
+
+    @property
+    def shaping_hash(self) -> str:
+        """SHA-256 (hex) of what the route itself adds to an answer: prompt and policy have hashes of their own."""
+        return digest(self.model_dump(mode="json", include={"model", "retrieval", "history_turns"}))
+
+    @property
+    def released_prompt(self) -> tuple[str, str] | None:
+        """Name and alias when the prompt is a released one, such as `answer@production`; None for a file."""
+        name, at, alias = (self.prompt or "").partition("@")
+        return (name, alias) if at and _RELEASED.fullmatch(self.prompt or "") else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from llmops.records import Caller, Span, Trace, Usage
+from llmops.records import Caller, GuardFinding, Span, Trace, Usage
 from llmops.tracing.content import ContentPolicy
 
 
@@ -39,6 +39,7 @@ class Inference:
     cost_usd: float = 0.0
     ttft_ms: float = 0.0
     spans: list[Span] = field(default_factory=list)
+    findings: list[GuardFinding] = field(default_factory=list)
     _clock: float = field(default_factory=time.perf_counter)
 
     @property
@@ -80,4 +81,5 @@ class Inference:
             content_policy=self.content_policy,
             spans=tuple(self.spans),
             error=error,
+            findings=tuple(self.findings),
         )

@@ -9,7 +9,7 @@ from sqlalchemy import Row, desc, select
 from llmops.clients.database import Database
 from llmops.clients.database.tables import traces
 from llmops.errors import ConfigurationError, NotFoundError
-from llmops.records import Span, Trace, Usage
+from llmops.records import GuardFinding, Span, Trace, Usage
 from llmops.tracing.content import ContentVault
 
 
@@ -51,4 +51,5 @@ class TraceReader:
         usage = Usage(input_tokens=value.pop("input_tokens"), output_tokens=value.pop("output_tokens"))
         sealed = value.pop("spans")
         opened = self._vault.open(sealed, value["content_policy"]) if spans is None else spans
+        value["findings"] = tuple(GuardFinding(**finding) for finding in value["findings"] or ())
         return Trace(**value, usage=usage, spans=opened)

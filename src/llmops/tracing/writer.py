@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import delete, insert
@@ -153,6 +153,7 @@ def _row(trace: Trace, vault: ContentVault) -> dict[str, Any]:
         "content_policy": trace.content_policy,
         "spans": _sealed(trace, vault),
         "error": scrub(trace.error),
+        "findings": [asdict(finding) for finding in trace.findings],
     }
     # PostgreSQL refuses a text over its column's length, and with it the whole batch, for ever.
     return {name: value[: _LENGTHS[name]] if isinstance(value, str) else value for name, value in row.items()}

@@ -14,7 +14,8 @@ import anyio
 
 from llmops.clients.database import open_database
 from llmops.errors import LlmopsError
-from llmops.releases import CollectionBook
+from llmops.releases import CollectionBook, ReleaseBook
+from llmops.releases.audit import verify_chain
 from llmops.serving.spec import OpenAIEndpoint
 from llmops.settings import Settings, state_directory
 from llmops.workspace.files import WorkspaceFiles, check_files
@@ -24,12 +25,13 @@ from llmops.workspace.ownership import find_owner
 _EXTRAS = {
     "ingest": ("onnxruntime", "tokenizers", "qdrant_edge", "pypdf", "docx", "docutils", "bs4"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
-    "evals": ("mlflow", "ragas"),
-    "guardrails": ("presidio_analyzer",),
+    "guardrails": ("presidio_analyzer", "spacy"),
+    "registry": ("mlflow",),
+    "evals": ("ragas", "dspy"),
     "finetune": ("torch", "peft", "trl"),
     "classical": ("duckdb", "lightgbm"),
 }
-_NEEDED = ("ingest", "serve")
+_NEEDED = ("ingest", "serve", "guardrails")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +49,15 @@ def examine(root: Path, settings: Settings) -> list[Check]:
     files, errors = check_files(root)
     checks += [Check(name="files", status="fail", detail=str(error)) for error in errors]
     if files is not None:
-        counted = f"{len(files.pipelines)} pipelines, {len(files.prompts)} prompts, {len(files.routes)} routes"
+        counted = (
+            f"{len(files.pipelines)} pipelines, {len(files.prompts)} prompts, {len(files.routes)} routes, "
+            f"{len(files.policies)} guardrail policies, {len(files.suites)} suites"
+        )
         checks.append(Check(name="files", status="ok", detail=f"{counted}, all valid"))
     checks += [_state(root), _owner(root), *_ledger(root, settings, files)]
     checks.append(_vectors(settings))
     if files is not None:
-        checks += _endpoints(files, settings)
+        checks += [*_endpoints(files, settings), *_suites(files)]
     return checks
 
 
@@ -108,6 +113,11 @@ def _ledger(root: Path, settings: Settings, files: WorkspaceFiles | None) -> Ite
             book = CollectionBook(database)
             for name in files.pipelines:
                 yield _collection(book, name)
+            releases = ReleaseBook(database)
+            for route in files.routes.values():
+                if route.released_prompt is not None:
+                    yield _released(releases, *route.released_prompt)
+            yield Check(name="audit log", status="ok", detail=f"{verify_chain(database)} events, unbroken")
     except LlmopsError as error:
         yield Check(name="ledger", status="fail", detail=str(error))
     finally:
@@ -121,6 +131,24 @@ def _collection(book: CollectionBook, name: str) -> Check:
         return Check(name=f"collection {name}", status="warn", detail=f"nothing is ingested yet; {cure}")
     detail = f"{shape.collection}, {shape.embedder}, {shape.dimension} dimensions"
     return Check(name=f"collection {name}", status="ok", detail=detail)
+
+
+def _released(book: ReleaseBook, name: str, alias: str) -> Check:
+    now = book.now("prompt", name, alias)
+    if now is None:
+        detail = f"nothing is released yet; run `llmops prompt publish {name}`, measure it, and promote it"
+        return Check(name=f"prompt {name}@{alias}", status="warn", detail=detail)
+    return Check(name=f"prompt {name}@{alias}", status="ok", detail=f"version {now.version}, {now.target[:12]}")
+
+
+def _suites(files: WorkspaceFiles) -> Iterator[Check]:
+    for suite in files.suites.values():
+        try:
+            n = len(suite.dataset().examples)
+        except LlmopsError as error:
+            yield Check(name=f"suite {suite.name}", status="fail", detail=str(error))
+        else:
+            yield Check(name=f"suite {suite.name}", status="ok", detail=f"{n} examples on route {suite.route}")
 
 
 def _vectors(settings: Settings) -> Check:

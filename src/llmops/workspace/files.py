@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from llmops.config import load_spec
+from llmops.config import Spec, load_spec
 from llmops.errors import ConfigurationError, NotFoundError, SpecError
+from llmops.evals.spec import SuiteSpec
+from llmops.guardrails.spec import GuardrailsSpec
 from llmops.ingestion.spec import IngestionSpec
 from llmops.prompts import Prompt, load_prompt
 from llmops.serving.spec import ModelsSpec, RouteSpec
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Spec)
 MODELS_FILE = "models.yaml"
 FOLDERS = ("ingestion", "prompts", "serving")
 
@@ -27,18 +30,27 @@ class WorkspaceFiles:
     prompts: Mapping[Path, Prompt]
     routes: Mapping[str, RouteSpec]
     models: ModelsSpec
+    policies: Mapping[str, GuardrailsSpec] = field(default_factory=dict)
+    suites: Mapping[str, SuiteSpec] = field(default_factory=dict)
 
     def pipeline(self, name: str) -> IngestionSpec:
         """A pipeline by its name or by the path of its file."""
-        by_file = {Path(spec.file).resolve(): spec for spec in self.pipelines.values()}
-        found = (
-            self.pipelines.get(name)
-            or by_file.get(Path(name).resolve())
-            or by_file.get((self.root / name).resolve())
-        )
+        found = self._by_name_or_file(self.pipelines, name)
         if found is None:
             raise NotFoundError(f"no pipeline {name!r} in ingestion/; there is: {_listed(self.pipelines)}")
         return found
+
+    def suite(self, name: str) -> SuiteSpec:
+        """A suite by its name or by the path of its file."""
+        found = self._by_name_or_file(self.suites, name)
+        if found is None:
+            raise NotFoundError(f"no suite {name!r} in evals/; there is: {_listed(self.suites)}")
+        return found
+
+    def policy(self, name: str) -> GuardrailsSpec:
+        if name not in self.policies:
+            raise NotFoundError(f"no policy {name!r} in guardrails/; there is: {_listed(self.policies)}")
+        return self.policies[name]
 
     def route(self, name: str) -> RouteSpec:
         if name not in self.routes:
@@ -46,9 +58,25 @@ class WorkspaceFiles:
         return self.routes[name]
 
     def prompt_of(self, route: RouteSpec) -> Prompt | None:
-        if route.prompt is None:
+        """The prompt file a route names; None on a route that forwards, or whose prompt is a released one.
+
+        Raises:
+            NotFoundError: the file is not there any more.
+        """
+        if route.prompt is None or route.released_prompt is not None:
             return None
-        return self.prompts[(Path(route.file).parent / route.prompt).resolve()]
+        prompt = self.prompts.get((Path(route.file).parent / route.prompt).resolve())
+        if prompt is None:  # moved away since the route was loaded
+            raise NotFoundError(f"the prompt file {route.prompt!r} of route {route.name!r} is gone; start again")
+        return prompt
+
+    def prompt_named(self, name: str) -> Prompt | None:
+        """The file in `prompts/` whose prompt has this name."""
+        return next((prompt for prompt in self.prompts.values() if prompt.spec.name == name), None)
+
+    def _by_name_or_file(self, specs: Mapping[str, S], name: str) -> S | None:
+        by_file = {Path(spec.file).resolve(): spec for spec in specs.values()}
+        return specs.get(name) or by_file.get(Path(name).resolve()) or by_file.get((self.root / name).resolve())
 
 
 @dataclass(slots=True)
@@ -90,7 +118,12 @@ def check_files(root: Path) -> tuple[WorkspaceFiles | None, list[ConfigurationEr
     route_paths = [path for path in _yaml(root / "serving") if path.name != MODELS_FILE]
     routes = _Collected[RouteSpec]().load(route_paths, lambda p: load_spec(RouteSpec, p))
     models = _Collected[ModelsSpec]().load([root / "serving" / MODELS_FILE], lambda p: load_spec(ModelsSpec, p))
-    errors = [*pipelines.errors, *prompts.errors, *routes.errors, *models.errors]
+    policies = _Collected[GuardrailsSpec]().load(
+        _yaml(root / "guardrails"), lambda p: load_spec(GuardrailsSpec, p)
+    )
+    suites = _Collected[SuiteSpec]().load(_yaml(root / "evals"), lambda p: load_spec(SuiteSpec, p))
+    collected = (pipelines, prompts, routes, models, policies, suites)
+    errors = [error for of_kind in collected for error in of_kind.errors]
     if errors:
         return None, errors
     files = WorkspaceFiles(
@@ -99,9 +132,13 @@ def check_files(root: Path) -> tuple[WorkspaceFiles | None, list[ConfigurationEr
         prompts=prompts.items,
         routes=_by_name(routes.items.values(), lambda s: (s.name, s.file), errors),
         models=next(iter(models.items.values())),
+        policies=_by_name(policies.items.values(), lambda s: (s.name, s.file), errors),
+        suites=_by_name(suites.items.values(), lambda s: (s.name, s.file), errors),
     )
+    _by_name(prompts.items.values(), lambda p: (p.spec.name, p.spec.file), errors)
     for route in files.routes.values():
         errors.extend(_dangling(route, files))
+    errors.extend(_dangling_suites(files))
     return (None, errors) if errors else (files, [])
 
 
@@ -111,12 +148,17 @@ def _dangling(route: RouteSpec, files: WorkspaceFiles) -> Iterable[SpecError]:
             f"no endpoint {route.model!r} in serving/{MODELS_FILE}; there is: {_listed(files.models.endpoints)}"
         )
         yield SpecError(route.file, problem, field="model")
-    if route.prompt is not None:
+    if route.released_prompt is not None:
+        named = files.prompt_named(route.released_prompt[0])
+        if named is not None and (needed := unfilled(named)):
+            problem = f"prompt {named.spec.name!r} needs {needed!r}, which a route cannot give"
+            yield SpecError(route.file, f"{problem}; a route gives question and passages", field="prompt")
+    elif route.prompt is not None:
         path = (Path(route.file).parent / route.prompt).resolve()
         if path not in files.prompts:
             problem = f"no prompt file {route.prompt!r} (it is relative to this file, and ends in .prompt.md)"
             yield SpecError(route.file, problem, field="prompt")
-        elif needed := _unfilled(files.prompts[path]):
+        elif needed := unfilled(files.prompts[path]):
             problem = f"prompt {files.prompts[path].spec.name!r} needs {needed!r}, which a route cannot give"
             yield SpecError(route.file, f"{problem}; a route gives question and passages", field="prompt")
     if route.retrieval is not None and route.prompt is None:
@@ -125,8 +167,26 @@ def _dangling(route: RouteSpec, files: WorkspaceFiles) -> Iterable[SpecError]:
         problem = f"no pipeline {route.retrieval.collection!r} in ingestion/; there is: {_listed(files.pipelines)}"
         yield SpecError(route.file, problem, field="retrieval.collection")
 
+    if route.guardrails is not None and route.guardrails not in files.policies:
+        problem = f"no policy {route.guardrails!r} in guardrails/; there is: {_listed(files.policies)}"
+        yield SpecError(route.file, problem, field="guardrails")
+    if route.guardrails is not None and route.prompt is None:
+        problem = "a route without a prompt forwards bytes and checks none of them; give it a prompt"
+        yield SpecError(route.file, problem, field="guardrails")
 
-def _unfilled(prompt: Prompt) -> str:
+
+def _dangling_suites(files: WorkspaceFiles) -> Iterable[SpecError]:
+    for suite in files.suites.values():
+        if suite.route not in files.routes:
+            problem = f"no route {suite.route!r} in serving/; there is: {_listed(files.routes)}"
+            yield SpecError(suite.file, problem, field="route")
+        elif files.routes[suite.route].prompt is None:
+            problem = f"route {suite.route!r} has no prompt: it only forwards, and there is nothing to score"
+            yield SpecError(suite.file, problem, field="route")
+
+
+def unfilled(prompt: Prompt) -> str:
+    """Variables that a route could not fill, as a list for people; "" when there is none."""
     variables = prompt.spec.variables.items()
     open_names = [
         n for n, v in variables if v.required and v.default is None and n not in ("question", "passages")

@@ -16,6 +16,8 @@ from llmops.clients.database import Database
 from llmops.clients.database.tables import api_keys
 from llmops.errors import NotFoundError, RequestError
 from llmops.records import EVERYONE, Caller
+from llmops.releases.audit import append_event
+from llmops.workspace.provenance import current_user
 
 Role = Literal["viewer", "app", "prompt-engineer", "ml-engineer", "risk-officer", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -74,7 +76,14 @@ class KeyBook:
             created_at=datetime.now(UTC),
             revoked_at=None,
         )
-        with self._database.begin() as connection:
+        with self._database.begin_alone() as connection:
+            append_event(
+                connection,
+                actor=current_user(),
+                action="key.create",
+                subject=f"key:{key.key_id}",
+                details={"name": name, "role": role, "principals": list(principals)},
+            )
             connection.execute(
                 insert(api_keys).values(
                     key_id=key.key_id,
@@ -96,10 +105,13 @@ class KeyBook:
 
     def revoke(self, key_id: str) -> None:
         here = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
-        with self._database.begin() as connection:
+        with self._database.begin_alone() as connection:
             done = connection.execute(update(api_keys).where(here).values(revoked_at=datetime.now(UTC)))
-        if not done.rowcount:
-            raise NotFoundError(f"no valid key {key_id!r}; `llmops key list` shows them")
+            if not done.rowcount:
+                raise NotFoundError(f"no valid key {key_id!r}; `llmops key list` shows them")
+            append_event(
+                connection, actor=current_user(), action="key.revoke", subject=f"key:{key_id}", details={}
+            )
         self.refresh()
 
 

@@ -12,6 +12,7 @@ from anyio.from_thread import start_blocking_portal
 
 from llmops.clients.protocols import MetadataCondition
 from llmops.errors import RequestError
+from llmops.evals.report import SuiteReport
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import Options
 from llmops.records import EVERYONE, Answer, Caller, Feedback, Hit, Trace
@@ -19,6 +20,7 @@ from llmops.retrieval import RetrievalSpec
 from llmops.serving.answer import Question, answer
 from llmops.serving.conversation import Conversation
 from llmops.settings import Settings
+from llmops.workspace.evaluation import Target, conclude, prepare
 from llmops.workspace.opened import Workspace
 
 
@@ -60,6 +62,18 @@ class Notebook:
         )
         built = self._workspace.route(route or names[0])
         return self._portal.call(partial(answer, built, asked, self._workspace.record))
+
+    def evaluate(self, suite: str, *, prompt: str | None = None, collection: str | None = None) -> SuiteReport:
+        """Run a suite and store its verdict.
+
+        Args:
+            prompt: a file, `name`, `name@3` or `name@alias` to measure; by default the route's file.
+            collection: physical name of a collection to measure; by default the one that answers.
+        """
+        prepared = prepare(self._workspace, suite, Target(prompt=prompt, collection=collection))
+        report = self._portal.call(prepared.run)
+        conclude(self._workspace.ledger, report.as_json())
+        return report
 
     def feedback(
         self, inference_id: str, value: bool | float | str, *, name: str = "thumb", comment: str = ""

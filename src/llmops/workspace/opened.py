@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 from llmops.clients.chat import OpenAIChat, Timeouts
-from llmops.clients.database import open_database
 from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition
-from llmops.config import beside
-from llmops.errors import ConfigurationError
+from llmops.config import beside, digest
+from llmops.errors import ConfigurationError, LlmopsError
+from llmops.guardrails.guard import Guard
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import OnProgress, Options, ingest
 from llmops.ingestion.shape import Indexer
 from llmops.ingestion.spec import IngestionSpec
-from llmops.records import Caller, Hit, Trace
-from llmops.releases import CollectionBook
+from llmops.prompts import Prompt
+from llmops.records import ArtifactKind, Caller, Hit, Trace
 from llmops.retrieval import RetrievalSpec, Retriever
 from llmops.serving.route import Route
 from llmops.serving.spec import Endpoint, ExtractiveEndpoint, OpenAIEndpoint, Price, RouteSpec
 from llmops.settings import Settings, state_directory
-from llmops.tracing import ContentVault, FeedbackBook, TraceReader, TraceWriter
-from llmops.workspace.files import WorkspaceFiles, load_files
-from llmops.workspace.keys import KeyBook
+from llmops.tracing import FeedbackBook, TraceWriter
+from llmops.workspace.files import WorkspaceFiles, load_files, unfilled
+from llmops.workspace.ledger import Ledger, as_text
 from llmops.workspace.ownership import Ownership, take_ownership
+
+_log = logging.getLogger("llmops.workspace")
 
 
 class Workspace:
@@ -44,14 +48,11 @@ class Workspace:
 
     def __init__(self, root: Path, settings: Settings, *, command: str) -> None:
         self.root, self.settings = root, settings
-        self.files: WorkspaceFiles = load_files(root)
+        load_files(root)  # what is wrong in a file is said before anything is locked or made
         state = state_directory(root)
         self.ownership: Ownership | None = None if settings.qdrant_url else take_ownership(root, command)
         try:
-            self.database = open_database(settings.database_url, state / "ledger.sqlite3")
-            self.vault = ContentVault(settings.trace_key, state / "trace.key")
-            self.collections = CollectionBook(self.database)
-            self.keys = KeyBook(self.database)
+            self.ledger = Ledger(root, settings)
             from llmops.clients.vectors import open_store
 
             self.store = open_store(settings, state / "vectors")
@@ -59,12 +60,16 @@ class Workspace:
             if self.ownership is not None:
                 self.ownership.release()
             raise
+        self.files: WorkspaceFiles = self.ledger.files
+        self.database, self.vault = self.ledger.database, self.ledger.vault
+        self.collections, self.keys = self.ledger.collections, self.ledger.keys
+        self.traces = self.ledger.traces
         self.writer = TraceWriter(self.database, self.vault)
         self.feedback = FeedbackBook(self.database, self.writer)
-        self.traces = TraceReader(self.database, self.vault)
         self.observers: list[Callable[[Trace], None]] = []
         self._embedders: dict[str, Embedder] = {}
         self._models: dict[str, ChatModel] = {}
+        self._guards: dict[str, Guard] = {}
         self._routes: dict[str, Route] = {}
         self._loading = threading.RLock()
 
@@ -85,22 +90,37 @@ class Workspace:
                 self._models[name] = self._chat_model(name, self.files.models.endpoints[name])
             return self._models[name]
 
+    def guard(self, name: str) -> Guard:
+        """The policy of this name, made once."""
+        with self._loading:
+            if name not in self._guards:
+                self._guards[name] = Guard(self.files.policy(name))
+            return self._guards[name]
+
     def route(self, name: str) -> Route:
         """A route ready to answer.
 
         Raises:
-            NotFoundError: no file in `serving/` has this name.
+            NotFoundError: no file in `serving/` has this name, or no version of its prompt was released.
         """
         with self._loading:
             if name not in self._routes:
-                self._routes[name] = self._build_route(self.files.route(name))
+                spec = self.files.route(name)
+                route = self.build_route(spec, self.ledger.prompt_for(spec))
+                self._keep_contents(route)
+                self._routes[name] = route
             return self._routes[name]
 
-    def retriever(self, spec: RetrievalSpec) -> Retriever:
-        """A retriever over the collection of a pipeline."""
+    def retriever(self, spec: RetrievalSpec, *, pinned: str | None = None) -> Retriever:
+        """A retriever over the collection of a pipeline, or over the one that is pinned."""
         pipeline = self.files.pipeline(spec.collection)
-        embedder = self.embedder(pipeline.encoder)
-        return Retriever(spec=spec, store=self.store, embedder=embedder, collections=self.collections)
+        return Retriever(
+            spec=spec,
+            store=self.store,
+            embedder=self.embedder(pipeline.encoder),
+            collections=self.collections,
+            pinned=pinned,
+        )
 
     def search(
         self,
@@ -141,9 +161,40 @@ class Workspace:
             observe(trace)
 
     def refresh(self) -> None:
-        """Follow what other processes changed in the ledger."""
-        self.collections.refresh()
-        self.keys.refresh()
+        """Follow what other processes changed in the ledger: keys, collections, and released prompts."""
+        self.ledger.refresh()
+        with self._loading:
+            built = list(self._routes.items())
+        for name, route in built:
+            if self._has_new_prompt(route) or self._has_new_recipe(route):
+                self._follow(name, route)
+
+    def _has_new_prompt(self, route: Route) -> bool:
+        released = route.spec.released_prompt
+        now = self.ledger.releases.now("prompt", *released) if released is not None else None
+        return now is not None and route.prompt is not None and now.target != route.prompt.digest
+
+    def _has_new_recipe(self, route: Route) -> bool:
+        """Whether the pipeline changed since, and the collection that answers is already made by it."""
+        if route.spec.retrieval is None:
+            return False
+        pipeline = self.files.pipelines.get(route.spec.retrieval.collection)
+        if pipeline is None or route.spec_hashes[f"ingestion:{pipeline.name}"] == pipeline.spec_hash:
+            return False
+        serving = self.collections.serving(pipeline.name)
+        return serving is not None and serving.embedder_digest == self.embedder(pipeline.encoder).digest
+
+    def _follow(self, name: str, route: Route) -> None:
+        """Answer from the new content from the next request on; as before when it cannot be read."""
+        try:
+            prompt = self.ledger.prompt_for(route.spec)
+            fresh = self.build_route(route.spec, prompt)
+            self._keep_contents(fresh)
+        except LlmopsError as error:
+            _log.warning("route %r goes on with what it has: %s", name, error)
+            return
+        with self._loading:
+            self._routes[name] = fresh
 
     async def close_models(self) -> None:
         """Close the connections to model endpoints, in the event loop that used them."""
@@ -154,7 +205,7 @@ class Workspace:
         """Write what is queued and let go of the workspace."""
         self.writer.close()
         self.store.close()
-        self.database.close()
+        self.ledger.close()
         if self.ownership is not None:
             self.ownership.release()
 
@@ -166,15 +217,23 @@ class Workspace:
 
         return ExtractiveChat(name=name, embedder=self.embedder(beside(self.files.models.file, endpoint.embedder)))
 
-    def _build_route(self, spec: RouteSpec) -> Route:
-        prompt = self.files.prompt_of(spec)
+    def build_route(self, spec: RouteSpec, prompt: Prompt | None, *, pinned: str | None = None) -> Route:
+        """A route with this prompt, over the collection its name stands for or the one that is pinned."""
         endpoint = effective_endpoint(self.files.models.endpoints[spec.model], self.settings)
         if isinstance(endpoint, ExtractiveEndpoint) and prompt is None:
             problem = f"route {spec.name!r} has no prompt, and endpoint {spec.model!r} is extractive"
             raise ConfigurationError(f"{spec.file}: {problem}; give it a prompt, or an endpoint of type openai")
-        hashes = {f"route:{spec.name}": spec.spec_hash, "models:models": self.files.models.spec_hash}
+        if prompt is not None and (needed := unfilled(prompt)):
+            problem = f"prompt {prompt.spec.name!r} needs {needed!r}, which a route cannot give"
+            raise ConfigurationError(f"{spec.file}: {problem}; a route gives question and passages")
+        hashes = {
+            f"route:{spec.name}": spec.shaping_hash,
+            f"model:{spec.model}": model_digest(endpoint),
+        }
         if prompt is not None:
             hashes[f"prompt:{prompt.spec.name}"] = prompt.digest
+        if spec.guardrails is not None:
+            hashes[f"guardrails:{spec.guardrails}"] = self.files.policy(spec.guardrails).spec_hash
         if spec.retrieval is not None:
             pipeline = self.files.pipeline(spec.retrieval.collection)
             hashes[f"ingestion:{pipeline.name}"] = pipeline.spec_hash
@@ -183,9 +242,39 @@ class Workspace:
             model=self.model(spec.model),
             price=endpoint.price if isinstance(endpoint, OpenAIEndpoint) else Price(),
             prompt=prompt,
-            retriever=self.retriever(spec.retrieval) if spec.retrieval else None,
+            retriever=self.retriever(spec.retrieval, pinned=pinned) if spec.retrieval else None,
+            guard=self.guard(spec.guardrails) if spec.guardrails else None,
             spec_hashes=hashes,
         )
+
+    def _keep_contents(self, route: Route) -> None:
+        """Every hash on a trace can be read again: its content goes to the ledger once."""
+        spec, hashes = route.spec, route.spec_hashes
+        endpoint = effective_endpoint(self.files.models.endpoints[spec.model], self.settings)
+        texts: dict[tuple[ArtifactKind, str], str] = {
+            ("route", spec.name): as_text(spec.model_dump(mode="json")),
+            ("model", spec.model): as_text(endpoint.model_dump(mode="json")),
+        }
+        if route.prompt is not None:
+            texts[("prompt", route.prompt.spec.name)] = route.prompt.text
+        if spec.guardrails is not None:
+            policy = self.files.policy(spec.guardrails)
+            texts[("guardrails", spec.guardrails)] = as_text(policy.model_dump(mode="json"))
+        if spec.retrieval is not None:
+            pipeline = self.files.pipeline(spec.retrieval.collection)
+            texts[("ingestion", pipeline.name)] = as_text(pipeline.model_dump(mode="json"))
+        self.ledger.keep({(k, n): (hashes[f"{k}:{n}"], text) for (k, n), text in texts.items()})
+
+
+def model_digest(endpoint: Endpoint) -> str:
+    """SHA-256 (hex) of what an endpoint says about the model itself; where it listens does not matter."""
+    match endpoint:
+        case ExtractiveEndpoint():
+            return digest(["extractive", endpoint.embedder])
+        case OpenAIEndpoint():
+            return digest(["openai", endpoint.model])
+        case _:
+            assert_never(endpoint)
 
 
 def effective_endpoint(endpoint: Endpoint, settings: Settings) -> Endpoint:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -16,6 +16,7 @@ from llmops.clients.database.migrate import migrate
 from llmops.errors import ConfigurationError, MissingExtraError, StorageError
 
 _BUSY_TIMEOUT_MS = 10_000
+_ALONE = 0x616C6F6E  # "alon"; migrations have a lock of their own
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):.*@")
 _PASSWORD_FIELD = re.compile(r"(?i)(password=)[^&\s]+")
 _WRITE_ONE = "write postgresql://user:password@host/name"
@@ -32,6 +33,16 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self._mapped(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def begin_alone(self) -> Iterator[Connection]:
+        """As `begin`, with no other such transaction at the same time: for what is read before it is written."""
+        with self._mapped(), self._engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _ALONE})
             yield connection
 
     @contextmanager

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -76,6 +77,7 @@ traces = Table(
     Column("content_policy", StorableText(16), nullable=False),
     Column("spans", LargeBinary, nullable=False),
     Column("error", LongText, nullable=False),
+    Column("findings", JSON, nullable=True),
     Index("traces_by_time", "started_at"),
     Index("traces_by_route", "route", "started_at"),
 )
@@ -111,9 +113,76 @@ collections = Table(
 aliases = Table(
     "aliases",
     metadata,
-    Column("alias", StorableText(128), primary_key=True),
-    Column("collection", StorableText(128), nullable=False),
+    Column("kind", StorableText(32), primary_key=True),
+    Column("name", StorableText(128), primary_key=True),
+    Column("alias", StorableText(64), primary_key=True),
+    Column("target", StorableText(128), nullable=False),
+    Column("version", Integer, nullable=True),
     Column("since", UtcDateTime, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("release_id", StorableText(64), nullable=False, unique=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", StorableText(32), nullable=False),
+    Column("name", StorableText(128), nullable=False),
+    Column("alias", StorableText(64), nullable=False),
+    Column("target", StorableText(128), nullable=False),
+    Column("version", Integer, nullable=True),
+    Column("previous", StorableText(128), nullable=False),
+    Column("previous_version", Integer, nullable=True),
+    Column("action", StorableText(16), nullable=False),
+    Column("actor", StorableText(128), nullable=False),
+    Column("verdict_id", StorableText(64), nullable=False),
+    Column("is_forced", Boolean, nullable=False),
+    Column("reason", LongText, nullable=False),
+    Index("releases_by_name", "kind", "name", "alias"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("kind", StorableText(32), primary_key=True),
+    Column("name", StorableText(128), primary_key=True),
+    Column("digest", StorableText(64), primary_key=True),
+    Column("content", LongText, nullable=False),
+    Column("version", Integer, nullable=True),
+    Column("author", StorableText(256), nullable=False),
+    Column("commit", StorableText(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("verdict_id", StorableText(64), primary_key=True),
+    Column("suite", StorableText(128), nullable=False),
+    Column("suite_digest", StorableText(64), nullable=False),
+    Column("outcome", StorableText(16), nullable=False),
+    Column("contents", JSON, nullable=False),
+    Column("checks", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", StorableText(128), nullable=False),
+    Column("commit", StorableText(64), nullable=False),
+    Column("run_id", StorableText(64), nullable=False),
+    Column("report", LargeBinary, nullable=False),
+    Index("verdicts_by_suite", "suite", "at"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", StorableText(128), nullable=False),
+    Column("action", StorableText(64), nullable=False),
+    Column("subject", StorableText(256), nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("previous_hash", StorableText(64), nullable=False),
+    Column("hash", StorableText(64), nullable=False),
 )
 
 documents = Table(

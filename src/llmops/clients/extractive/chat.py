@@ -10,7 +10,7 @@ from typing import Any
 from anyio import to_thread
 
 from llmops.clients.extractive.coefficients import THRESHOLD
-from llmops.clients.extractive.context import read_context
+from llmops.clients.extractive.context import asked_sentences, read_context
 from llmops.clients.extractive.reading import choose, read
 from llmops.clients.extractive.sentences import Sentence
 from llmops.clients.extractive.vectors import VectorCache
@@ -29,6 +29,7 @@ class ReadingParameters:
     """What the model reads of a request's parameters; temperature and the like mean nothing to it.
 
     Attributes:
+        max_sentences: unless the system part asks for another number in words, which then counts.
         threshold: the least P(answerable), in [0, 1], at which it answers.
         max_tokens: word pieces of the answer, or None for no limit.
     """
@@ -75,7 +76,7 @@ class ExtractiveChat:
         if reading is None or reading.probability < parameters.threshold:
             pieces = [parameters.unknown_answer]
         else:
-            pieces = list(quote(choose(reading, parameters.max_sentences)))
+            pieces = list(quote(choose(reading, asked_sentences(messages) or parameters.max_sentences)))
         kept = self._within(pieces, parameters.max_tokens)
         text = "".join(kept)
         usage = Usage(

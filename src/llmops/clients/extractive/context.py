@@ -20,6 +20,14 @@ _LONE_TAG = re.compile(r"^[ \t]*</?[a-z][\w-]*>[ \t]*$", re.I | re.M)
 _AND_THEN = re.compile(
     r"[,;]? and (?=(?:what|which|how|who|when|where|why|does|do|is|are|can|should)\b)|(?<=\?) ", re.I
 )
+_ASKED_SENTENCES = re.compile(
+    r"\b(?:(?:at most|up to|no more than|maximum of|in|use|with|write|exactly|only)\s+){1,3}"
+    r"(?P<n>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|an?|a single)\s+(?:\w+\s+)?sentences?\b",
+    re.I,
+)
+_NUMBERS = {
+    word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), start=1)
+} | {"a": 1, "an": 1, "a single": 1}
 _PART_CHARACTERS = 12
 _MAX_DIGITS = 9
 
@@ -58,6 +66,19 @@ def read_context(messages: Sequence[Message]) -> GivenContext:
         if message.role in ("user", "system"):
             passages, _ = _passages_apart(message.content)
     return GivenContext(question=_question(outside), passages=tuple(passages))
+
+
+def asked_sentences(messages: Sequence[Message]) -> int | None:
+    """How many sentences the system part asks for ("at most 2 sentences"); None when it does not say.
+
+    The user's part holds passages and a question, whose words are no orders.
+    """
+    for message in messages:
+        if message.role == "system" and (match := _ASKED_SENTENCES.search(message.content)):
+            said = " ".join(match["n"].lower().split())
+            number = int(said) if said.isdecimal() else _NUMBERS[said]
+            return number or None
+    return None
 
 
 def _passages_apart(content: str) -> tuple[list[GivenPassage], list[str]]:

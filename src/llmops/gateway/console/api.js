@@ -24,7 +24,7 @@ export async function sendFeedback(feedback) {
 
 /**
  * Asks `route` and yields what arrives: `{sentAt}` (ms of performance.now) first, then `{inferenceId}`, `{text}`,
- * `{citations}`, `{finish}`, `{usage}`.
+ * `{citations}`, `{guardrails}`, `{finish}`, `{usage}`.
  */
 export async function* ask(route, messages, signal) {
   const body = { model: route, messages, stream: true, stream_options: { include_usage: true } };
@@ -50,6 +50,7 @@ async function* parts(body) {
     const choice = chunk.choices?.[0];
     if (choice?.delta?.content) yield { text: choice.delta.content };
     if (Array.isArray(chunk.citations)) yield { citations: chunk.citations };
+    if (Array.isArray(chunk.guardrails)) yield { guardrails: chunk.guardrails };
     if (choice?.finish_reason) {
       finished = true;
       yield { finish: choice.finish_reason };

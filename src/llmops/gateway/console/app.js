@@ -132,12 +132,19 @@ function endTurn(turn, failure) {
     turn.view.end({
       text: turn.text,
       citations: turn.citations,
-      note: stopped ? "You stopped this answer." : UNUSUAL_ENDS[turn.finish],
+      note: stopped ? "You stopped this answer." : (UNUSUAL_ENDS[turn.finish] ?? hidden(turn.guardrails)),
       error: failure && !stopped ? sentence(failure, turn.text) : null,
       inferenceId: turn.inferenceId,
       figures: figures(turn),
     }),
   );
+}
+
+/** What was taken out of the question before a model saw it, as a sentence; nothing when nothing was. */
+function hidden(findings = []) {
+  const kinds = findings.filter(({ stage, action }) => stage === "input" && action === "redact").map(({ kind }) => kind);
+  const names = [...new Set(kinds)].map((kind) => kind.toLowerCase().replaceAll("_", " "));
+  return names.length ? `Left out of your question before it was read: ${names.join(", ")}.` : undefined;
 }
 
 function sentence(failure, text) {

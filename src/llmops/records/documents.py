@@ -1,17 +1,10 @@
-"""The nouns of the line: one frozen record for each station.
-
-    source → Document → Chunk → Point → Hit → Passage → RenderedPrompt → Completion → Answer
-           → Trace → Feedback
-
-Text offsets count Python characters and are half-open `[start, end)`. Times are UTC.
-"""
+"""From a source to a passage: documents, their chunks, and what a search finds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +16,6 @@ EVERYONE = "everyone"
 Metadata = Mapping[str, str | int | float | bool | Sequence[str]]
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
-Role = Literal["system", "user", "assistant", "tool"]
 DocumentState = Literal["pending", "indexed", "empty", "failed", "skipped"]
 
 
@@ -166,147 +158,3 @@ class Passage:
     @property
     def source(self) -> str:
         return self.hit.chunk.uri
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RenderedPrompt:
-    """Messages ready for a model.
-
-    Attributes:
-        digest: SHA-256 of the prompt file's content that made them.
-        parameters: model parameters (temperature, max_tokens, …), the caller's laid over the prompt's.
-    """
-
-    prompt: str
-    digest: str
-    messages: tuple[Message, ...]
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delta:
-    """A piece of a streamed completion; the last one carries `finish_reason` and `usage`."""
-
-    text: str = ""
-    finish_reason: str | None = None
-    usage: Usage | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """What a model answered.
-
-    Attributes:
-        ttft_ms: milliseconds from the request to the first text.
-        cost_usd: by the endpoint's price list; 0 where none is stated.
-    """
-
-    text: str
-    model: str
-    finish_reason: str
-    usage: Usage
-    ttft_ms: float
-    duration_ms: float
-    cost_usd: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Citation:
-    """A marker `[number]` in an answer, resolved to the passage it names."""
-
-    number: int
-    chunk_id: str
-    document_id: str
-    uri: str
-    title: str
-    locator: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What the caller gets, and the inference it can give feedback on."""
-
-    inference_id: str
-    route: str
-    text: str
-    citations: tuple[Citation, ...]
-    completion: Completion
-    passages: tuple[Passage, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """Who asks. `principals` always contains `everyone`."""
-
-    name: str = "anonymous"
-    role: str = "app"
-    principals: tuple[str, ...] = (EVERYONE,)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """One station of one inference: its name, its time and what went in and came out."""
-
-    station: str
-    start_ms: float
-    duration_ms: float
-    input: Any = None
-    output: Any = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trace:
-    """Everything about one inference that the ledger keeps.
-
-    Attributes:
-        status: "ok", or "error" with `error` set, or "cancelled" when the caller left.
-        spec_hashes: file kind and name to the hash of every spec that shaped the answer.
-        content_policy: how `spans` contents are stored: scrubbed, encrypted or none.
-    """
-
-    inference_id: str
-    route: str
-    started_at: datetime
-    status: Literal["ok", "error", "cancelled"]
-    caller: str
-    model: str
-    prompt_digest: str
-    spec_hashes: Mapping[str, str]
-    usage: Usage
-    cost_usd: float
-    ttft_ms: float
-    duration_ms: float
-    content_policy: Literal["scrubbed", "encrypted", "none"]
-    spans: tuple[Span, ...]
-    error: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Feedback:
-    """What a person or a system says about one inference.
-
-    Attributes:
-        name: what is judged: "thumb", or a business outcome such as "resolved".
-        value: True/False, a number, or a text.
-        correction: the answer that would have been right, or "".
-    """
-
-    inference_id: str
-    name: str
-    value: bool | float | str
-    comment: str = ""
-    correction: str = ""
-    caller: str = "anonymous"

@@ -1,0 +1,3 @@
+from tests.cli.conftest import llmops, models
+
+__all__ = ["llmops", "models"]

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llmops.settings import Settings
+from llmops.workspace.ledger import Ledger
+from tests.workspace.shelf import CLOSED, Shelf, make_shelf
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "encoder-graphs"
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Shelf:
+    """The library before anything was measured or released; made once, and only copied."""
+    return make_shelf(tmp_path_factory.mktemp("original") / "library", models)
+
+
+@pytest.fixture
+def shelf(original: Shelf, tmp_path: Path) -> Shelf:
+    """A library of the test's own."""
+    root = Path(shutil.copytree(original.root, tmp_path / "library", symlinks=True))
+    return Shelf(root=root, contents=original.contents)
+
+
+@pytest.fixture
+def reopen(shelf: Shelf) -> Iterator[Callable[..., Ledger]]:
+    """Opens the ledger as another process would, with the files as they are now; closed when the test ends."""
+    opened: list[Ledger] = []
+
+    def reopened(root: Path | None = None, **settings: str) -> Ledger:
+        opened.append(Ledger(root or shelf.root, Settings(**settings)))
+        return opened[-1]
+
+    yield reopened
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(reopen: Callable[..., Ledger]) -> Ledger:
+    return reopen()
+
+
+@pytest.fixture
+def cut_off(reopen: Callable[..., Ledger]) -> Ledger:
+    """The same ledger, whose MLflow cannot be reached."""
+    return reopen(mlflow_tracking_uri=CLOSED)
