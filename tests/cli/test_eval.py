@@ -71,7 +71,10 @@ def test_a_run_that_fails_exits_1_and_shows_what_went_wrong(llmops: Command, lib
     assert failed["outcome"] == "fail"
     shown = llmops("eval", "show", failed["verdict_id"], "--failed", "-w", library)
     assert shown.code == 0
-    assert "Answers that went wrong\n  opening (dev): did not answer\n    asked When does the library open?" in shown.out
+    assert (
+        "Answers that went wrong\n  opening (dev): did not answer\n    asked When does the library open?"
+        in shown.out
+    )
     assert "    right nine in the morning  (opening.md)" in shown.out
     assert "Answers that went wrong" not in llmops("eval", "show", failed["verdict_id"][:9], "-w", library).out
     passed = llmops("eval", "show", first["report"]["report_id"], "--failed", "-w", library).out
@@ -80,7 +83,11 @@ def test_a_run_that_fails_exits_1_and_shows_what_went_wrong(llmops: Command, lib
 
 def test_a_run_that_decides_nothing_exits_4(llmops: Command, library: Path) -> None:
     add(library, id="parking", question="Where can I print?", answers=["in the cellar of the town hall"])
-    edit(library / SUITE, "{metric: token_recall, at_least: 0.8}", "{metric: token_recall, at_least: 0.8, by: interval}")
+    edit(
+        library / SUITE,
+        "{metric: token_recall, at_least: 0.8}",
+        "{metric: token_recall, at_least: 0.8, by: interval}",
+    )
     ended = evaluate(llmops, library)
     assert ended.code == 4
     assert "  open  token_recall at least 0.8 (by interval)" in ended.out
@@ -169,7 +176,9 @@ def test_what_is_measured_can_be_chosen(llmops: Command, library: Path) -> None:
     assert first["comparison"]["contents_changed"] == ["prompt:answer"]
     alone = evaluate(llmops, library, "--prompt", "answer@1", "--against", "none", "--json").json
     assert alone["comparison"] is None
-    with_file = evaluate(llmops, library, "--prompt", "answer@1", "--against", file["report"]["report_id"], "--json")
+    with_file = evaluate(
+        llmops, library, "--prompt", "answer@1", "--against", file["report"]["report_id"], "--json"
+    )
     assert with_file.json["comparison"]["before_id"] == file["report"]["report_id"]
     pinned = evaluate(llmops, library, "--collection", "docs-1", "--json").json
     assert pinned["report"]["contents"]["stored-as:docs"] == "docs-1"
@@ -194,9 +203,7 @@ def test_what_is_measured_can_be_chosen(llmops: Command, library: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_there_is_not_to_measure(
-    llmops: Command, library: Path, options: tuple[str, ...], said: str
-) -> None:
+def test_what_there_is_not_to_measure(llmops: Command, library: Path, options: tuple[str, ...], said: str) -> None:
     evaluate(llmops, library, *options).refused(2, said)
     assert llmops("eval", "list", "-w", library, "--json").json == []
 
@@ -206,7 +213,9 @@ def test_what_there_is_not_to_measure(
     ["run nope", "list nope", "show nope", "compare nope nope", "log nope"],
 )
 def test_suites_and_verdicts_that_are_not_there(llmops: Command, library: Path, command: str) -> None:
-    said = "no suite 'nope' in evals/; there is: library" if command[0] in "rl" and command != "log nope" else "nope"
+    said = (
+        "no suite 'nope' in evals/; there is: library" if command[0] in "rl" and command != "log nope" else "nope"
+    )
     llmops("eval", *command.split(), "-w", library).refused(2, said)
 
 
@@ -215,7 +224,10 @@ WRONG_DATA = {
     "blank": ("\n \n", "holds no examples"),
     "no JSON": ("{'id': 1}\n", ":1: is not JSON"),
     "no object": ("[]\n", ":1: holds a list, not an object"),
-    "an unknown field": ('{"id": "a", "question": "x", "answer": "y"}\n', ":1: answer: unknown field; there is: id"),
+    "an unknown field": (
+        '{"id": "a", "question": "x", "answer": "y"}\n',
+        ":1: answer: unknown field; there is: id",
+    ),
     "an id twice": ('{"id": "a", "question": "x"}\n{"id": "a", "question": "y"}\n', ":2: the id 'a' is already"),
 }
 
@@ -269,7 +281,7 @@ def test_runs_are_listed_shown_and_compared(llmops: Command, library: Path) -> N
     compared = llmops("eval", "compare", before["report_id"], after["report"]["report_id"], "-w", library)
     assert compared.code == 0
     assert "changed: prompt:answer" in compared.out
-    assert "\n1 answers changed" in compared.out
+    assert "\n1 answer changed" in compared.out
     assert "\n  opening: When does the library open?\n    - The library opens" in compared.out
     as_json = llmops("eval", "compare", before["report_id"], after["report"]["report_id"], "-w", library, "--json")
     assert as_json.json == after["comparison"]
@@ -301,7 +313,7 @@ def test_corrections_become_examples_once(llmops: Command, library: Path) -> Non
         workspace.close()
     added = llmops("eval", "dataset", "--from-ledger", "-w", library)
     assert added.code == 0
-    assert f"1 examples added to {library / 'evals' / 'corrections.jsonl'}, which held 0" in added.out
+    assert f"1 example added to {library / 'evals' / 'corrections.jsonl'}, which held 0" in added.out
     assert f"{FEE}\n    right: Fifty cents.\n" in added.out
     assert llmops("eval", "dataset", "--from-ledger", "-w", library, "--json").json["added"] == []
     lines = (library / "evals" / "corrections.jsonl").read_text().splitlines()

@@ -53,7 +53,11 @@ def test_another_policy_is_named(llmops: Command, fresh: Path) -> None:
 
 
 def test_a_policy_that_is_wrong_is_named_with_its_line(llmops: Command, fresh: Path) -> None:
-    edit(fresh / "guardrails" / "default.yaml", "CRYPTO]\n    action: redact\n  - check: pii", "COINS]\n    action: redact\n  - check: pii")
+    edit(
+        fresh / "guardrails" / "default.yaml",
+        "CRYPTO]\n    action: redact\n  - check: pii",
+        "COINS]\n    action: redact\n  - check: pii",
+    )
     llmops("guard", "explain", "x", "-w", fresh).refused(2, "guardrails/default.yaml:", "no entity 'COINS'")
 
 

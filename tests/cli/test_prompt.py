@@ -54,7 +54,10 @@ def test_publish_notes_the_commit_of_a_committed_file(llmops: Command, library: 
         ("show answer@7", "prompt 'answer' has no version 7"),
         ("show answer@0", "no version"),
         ("show nope@1", "there is no prompt 'nope' in the MLflow registry"),
-        ("show answer@production", "no version of prompt 'answer' is production; run `llmops prompt publish answer`"),
+        (
+            "show answer@production",
+            "no version of prompt 'answer' is production; run `llmops prompt publish answer`",
+        ),
         ("show answer@staging", "then `llmops prompt alias answer staging VERSION`"),
         ("show answer@", "'answer@' names no prompt"),
         ("show @1", "'@1' names no prompt"),
@@ -90,7 +93,9 @@ def test_list_shows_versions_aliases_and_whether_the_file_is_one(llmops: Command
     assert first == f"answer  {library / FILE}  the file is not published"
     assert re.match(r" +1  [0-9a-f]{12}  \d{4}-\d\d-\d\d \d\d:\d\d  \S+  Answers a question", second)
     llmops("prompt", "publish", "-m", "shorter", "-w", library)
-    assert llmops("prompt", "alias", "answer", "staging", "2", "-w", library).out == "answer@staging is version 2\n"
+    assert (
+        llmops("prompt", "alias", "answer", "staging", "2", "-w", library).out == "answer@staging is version 2\n"
+    )
     (row,) = llmops("prompt", "list", "-w", library, "--json").json
     assert (row["name"], row["state"]) == ("answer", "the file is version 2")
     listed = {version["version"]: (version["message"], version["aliases"]) for version in row["versions"]}

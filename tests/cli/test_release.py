@@ -47,7 +47,9 @@ def test_promote_and_roll_back(llmops: Command, measured: Path) -> None:
     back = llmops("release", "rollback", "prompt:answer", "--reason", "too short", "-w", measured)
     assert back.out == "prompt:answer@production is version 1 (before: version 2)  rolled back by ada  too short\n"
     assert "max_sentences: 3" in llmops("prompt", "show", "answer@production", "-w", measured).out
-    llmops("release", "rollback", "prompt:answer", "-w", measured).refused(2, "has no earlier release to go back to")
+    llmops("release", "rollback", "prompt:answer", "-w", measured).refused(
+        2, "has no earlier release to go back to"
+    )
     listed = llmops("prompt", "list", "-w", measured, "--json").json[0]["versions"]
     assert {version["version"]: version["aliases"] for version in listed} == {1: ["production"], 2: []}
 
@@ -69,7 +71,9 @@ def test_a_changed_suite_has_no_verdict(llmops: Command, measured: Path) -> None
 def test_force_needs_a_reason_and_is_seen(llmops: Command, library: Path) -> None:
     llmops("release", "promote", "prompt:answer", "-w", library).refused(1, "it never ran")
     for reason in ((), ("--reason", ""), ("--reason", "  ")):
-        llmops("release", "promote", "prompt:answer", "--force", *reason, "-w", library).refused(2, "needs its reason")
+        llmops("release", "promote", "prompt:answer", "--force", *reason, "-w", library).refused(
+            2, "needs its reason"
+        )
     forced = llmops("release", "promote", "prompt:answer", "--force", "--reason", "a demo", "-w", library)
     assert forced.out == "prompt:answer@production is version 1  promoted by ada  FORCED  a demo\n"
     assert "FORCED  a demo" in llmops("release", "status", "-w", library).out
@@ -83,10 +87,16 @@ def test_force_needs_a_reason_and_is_seen(llmops: Command, library: Path) -> Non
         ("promote prompt:nope@1", "there is no prompt 'nope'"),
         ("promote prompt:answer@9", "prompt 'answer' has no version 9"),
         ("promote collection:nope", "no candidate of collection 'nope' waits for a release"),
-        ("promote collection:docs", "no candidate of collection 'docs' waits for a release; run `llmops ingest run"),
+        (
+            "promote collection:docs",
+            "no candidate of collection 'docs' waits for a release; run `llmops ingest run",
+        ),
         ("promote collection:docs@9", "no collection 'docs-9'"),
         ("promote collection:docs@1", "collection:docs@1 is already in production"),
-        ("promote model:x", "'model:x' is nothing to release; write prompt:NAME, prompt:NAME@3 or collection:NAME"),
+        (
+            "promote model:x",
+            "'model:x' is nothing to release; write prompt:NAME, prompt:NAME@3 or collection:NAME",
+        ),
         ("promote prompt:answer@production", "is nothing to release"),
         ("promote prompt:answer@99999999999", "is nothing to release"),
         ("promote prompt:answer prompt:answer@1", "prompt:answer is named twice"),
@@ -155,7 +165,10 @@ def test_prompt_and_collection_go_together_or_not_at_all(llmops: Command, measur
     )
     now = llmops("release", "status", "-w", measured, "--json").json["aliases"]
     assert {a["called"] for a in now} == {"version 1", "docs-1"}
-    assert llmops("eval", "run", "library", "--prompt", "answer@2", "--collection", "docs-2", "-w", measured).code == 0
+    assert (
+        llmops("eval", "run", "library", "--prompt", "answer@2", "--collection", "docs-2", "-w", measured).code
+        == 0
+    )
     done = llmops("release", "promote", *both, "-w", measured)
     assert done.code == 0
     assert "collection:docs@production is docs-2 (before: docs-1)  promoted by ada" in done.out

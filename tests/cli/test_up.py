@@ -136,7 +136,8 @@ def test_commands_print_the_same_whoever_owns_the_workspace(llmops: Command, roo
     for name, result in alone.items():
         assert handed_over[name] == result, name
     assert {(trace["caller"], trace["status"]) for trace in traces} >= {("owner", "ok"), ("owner", "error")}
-    assert shown["spans"][1]["input"] == {"caller": ["everyone"]}
+    searched = next(span for span in shown["spans"] if span["station"] == "search")
+    assert searched["input"] == {"caller": ["everyone"]}
     assert shown == llmops("trace", "show", asked["inference_id"], "-w", root, "--json").json
 
 

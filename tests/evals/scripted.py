@@ -16,11 +16,13 @@ class Scripted:
 
     Attributes:
         last: a question that is answered only after all others of the script.
+        holds_s: how long each answer then stays under way, so that others could join it.
     """
 
     script: Mapping[str, str | Exception]
     n_together: int = 1
     last: str = ""
+    holds_s: float = 0.0
     name: str = "scripted"
     model: str = "a-script"
     answered: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Scripted:
         try:
             while self.most_open < self.n_together or (question == self.last and not self._is_last(question)):
                 await asyncio.sleep(0.001)
+            await asyncio.sleep(self.holds_s)
             said = self.script[question]
             self.answered.append(question)
             if isinstance(said, Exception):

@@ -162,11 +162,11 @@ def test_a_model_that_invents_and_cites_at_random_fails(workspace: Workspace) ->
         {"metric": "citation_precision", "at_least": 0.9},
     ]
     report = run(workspace, suite("abstention_recall", gate=gate), Scripted(script=script))
-    assert [check.outcome for check in report.checks] == ["fail", "pass", "fail"]
+    assert [check.outcome for check in report.checks] == ["fail", "pass", "pass"]
     assert report.outcome == "fail"
     found = values(report)
     assert found["answer_included"] == pytest.approx(2 / 3)
-    assert found["citation_precision"] == pytest.approx(3 / 4)
+    assert found["citation_precision"] == 1  # of the three with known sources; that it knew Paris counts below
     assert found["abstention_recall"] == 0
 
 
@@ -207,7 +207,7 @@ def test_results_come_in_the_order_of_the_dataset(workspace: Workspace) -> None:
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_so_many_questions_are_asked_at_a_time_and_no_more(workspace: Workspace, concurrency: int) -> None:
     examples = tuple(replace(OPENING, example_id=f"opening-{number}") for number in range(7))
-    model = Scripted(script=RIGHT, n_together=concurrency)
+    model = Scripted(script=RIGHT, n_together=concurrency, holds_s=0.03)
     report = run(workspace, suite(concurrency=concurrency), model, examples)
     assert model.most_open == concurrency
     assert len(report.results) == 7

@@ -239,8 +239,10 @@ def test_openapi_lists_what_callers_may_use(gateway: Gateway) -> None:
         "GET /readyz",
         "GET /metrics",
         "POST /api/ingest",
+        "POST /api/eval",
+        "GET /api/lineage/{inference_id}",
     }
-    for path in ("/v1/chat/completions", "/v1/search", "/v1/feedback", "/api/ingest"):
+    for path in ("/v1/chat/completions", "/v1/search", "/v1/feedback", "/api/ingest", "/api/eval"):
         body = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert body["properties"]
         assert body["required"]

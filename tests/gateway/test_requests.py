@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.running import TOKEN, Gateway
 from tests.gateway.test_endpoints import assert_error
 
-POSTS = ("/v1/chat/completions", "/v1/search", "/v1/feedback", "/api/ingest")
+POSTS = ("/v1/chat/completions", "/v1/search", "/v1/feedback", "/api/ingest", "/api/eval")
 OWNER = {"Authorization": f"Bearer {TOKEN}"}
 LIMIT = 10_000_000
 posts = pytest.mark.parametrize("path", POSTS)

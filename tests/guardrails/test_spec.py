@@ -19,18 +19,27 @@ WRONG = {
     "no checks": (HEAD, "has no checks; give input, context or output at least one"),
     "an empty list of checks": (HEAD + "input: []\n", "has no checks"),
     "an unknown stage": (HEAD + "inputs: []\n", "did you mean 'input'?"),
-    "an unknown check": (HEAD + "input:\n  - {check: toxicity, action: flag}\n", "has no 'check' 'toxicity'; there is: 'pii', 'injection'"),
+    "an unknown check": (
+        HEAD + "input:\n  - {check: toxicity, action: flag}\n",
+        "has no 'check' 'toxicity'; there is: 'pii', 'injection'",
+    ),
     "an unknown action": (HEAD + PII.replace("redact", "delete") % "", "'allow', 'flag', 'redact'"),
     "no action": (HEAD + "input:\n  - {check: injection}\n", "action: is required"),
     "no entities": (HEAD + PII.replace("[CREDIT_CARD]", "[]") % "", "entities: needs at least 1"),
-    "an unknown entity": (HEAD + PII.replace("CREDIT_CARD", "CARD") % "", "there is no entity 'CARD'; there is: ABA_"),
+    "an unknown entity": (
+        HEAD + PII.replace("CREDIT_CARD", "CARD") % "",
+        "there is no entity 'CARD'; there is: ABA_",
+    ),
     "an unknown rule": (
         HEAD + "input:\n  - {check: injection, rules: [magic], action: block}\n",
         "there is no rule 'magic'; there is: ",
     ),
     "rules for personal data": (HEAD + PII % ", rules: []", "rules: unknown field"),
     "a threshold of nothing": (HEAD + PII % ", threshold: 0", "threshold: input should be greater than 0"),
-    "a threshold over one": (HEAD + PII % ", threshold: 1.5", "threshold: input should be less than or equal to 1"),
+    "a threshold over one": (
+        HEAD + PII % ", threshold: 1.5",
+        "threshold: input should be less than or equal to 1",
+    ),
     "an empty message": (HEAD + "message: ''\n" + PII % "", "message: "),
 }
 
@@ -54,7 +63,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     spec = load_spec(GuardrailsSpec, written(tmp_path, HEAD + PII % ""))
     assert spec.message.startswith("I can't help with that")
     assert (spec.context, spec.output) == ((), ())
-    assert [check.threshold for check in spec.input] == [0.5]
+    assert [check.threshold for check in spec.input] == [0.4]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,10 @@ def test_the_hash_is_that_of_what_the_policy_does(tmp_path: Path, change: str) -
 
 
 SHIPPED = sorted(
-    [*(REPOSITORY / "guardrails").glob("*.yaml"), *REPOSITORY.glob("src/llmops/cli/workspace_template/guardrails/*")]
+    [
+        *(REPOSITORY / "guardrails").glob("*.yaml"),
+        *REPOSITORY.glob("src/llmops/cli/workspace_template/guardrails/*"),
+    ]
 )
 
 

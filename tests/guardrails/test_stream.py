@@ -19,7 +19,22 @@ SECRETS = (CARD, IBAN, EMAIL, PHONE, SSN)
 LONG = "word " * 150
 WORDS = (
     *("The card", " is", ".", ". ", "!  ", "? ", "… ", "\n", "\n\n", " ", "\u00a0", "[1]", " [2, 3].", "“yes.” "),
-    *("x" * 130, "12", " 7. ", "-", "(", "+", "Ä", "e\u0301", "漢字。", "🙂", "\u2028", " word" * 40, LONG, "card number "),
+    *(
+        "x" * 130,
+        "12",
+        " 7. ",
+        "-",
+        "(",
+        "+",
+        "Ä",
+        "e\u0301",
+        "漢字。",
+        "🙂",
+        "\u2028",
+        " word" * 40,
+        LONG,
+        "card number ",
+    ),
 )
 TEXTS = st.lists(
     st.one_of(st.sampled_from(SECRETS), st.sampled_from(WORDS), st.sampled_from(WORDS)), max_size=25
@@ -110,11 +125,35 @@ def test_a_number_with_a_full_stop_in_it_is_one_number(redacting: Guard, number:
         assert "".join(fed(redacting, pieces)[0]) == "Call <PHONE_NUMBER> today. Bye."
 
 
-def test_a_code_on_two_lines_is_one_code() -> None:
-    made = guard(output=[pii("UK_POSTCODE", threshold=0.01)])
-    text = "The postcode is SW1A\n1AA as it was.\nBye."
-    assert made.check("output", text).text == "The postcode is <UK_POSTCODE> as it was.\nBye."
-    assert "".join(fed(made, list(text))[0]) == "The postcode is <UK_POSTCODE> as it was.\nBye."
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("markers", [" [1]", "[1][2]", " [1] [12]", ". [1]", " [1]. 24 hours", " [1].\n4"])
+def test_citations_hide_nothing(redacting: Guard, secret: str, markers: str) -> None:
+    text = f"So it is: {secret}{markers} and so on."
+    left, output = fed(redacting, [text])
+    (found,) = output.findings
+    assert "".join(left) == f"So it is: <{found.kind}>{markers} and so on."
+
+
+@pytest.mark.parametrize(
+    ("entity", "code"),
+    [("UK_POSTCODE", "SW1A\n1AA"), ("TR_LICENSE_PLATE", "34\nABC 123")],
+    ids=["after", "before"],
+)
+def test_a_code_on_two_lines_is_one_code(entity: str, code: str) -> None:
+    made = guard(output=[pii(entity, threshold=0.01)])
+    text = f"The code is {code} as it was.\nBye."
+    assert made.check("output", text).text == f"The code is <{entity}> as it was.\nBye."
+    assert "".join(fed(made, list(text))[0]) == f"The code is <{entity}> as it was.\nBye."
+
+
+@pytest.mark.parametrize("after", ["", "How do I detect it? ", '" he said. ', f"{ORDER} ", f"Not {ORDER} " * 3])
+@pytest.mark.parametrize("before", ["", 'He wrote "', "What is this: ", "Never say: "])
+def test_what_a_rule_sees_does_not_depend_on_the_cuts(before: str, after: str) -> None:
+    """What stands around an order decides whether it is one."""
+    made = guard(output=[injection("redact", threshold=0.1)])
+    text = f"{before}{ORDER} {after}So it is."
+    left, output = fed(made, list(text))
+    assert ("".join(left), output.findings, output.is_blocked) == whole(made, text)
 
 
 @pytest.mark.parametrize("shift", range(0, 140, 7))
@@ -128,12 +167,13 @@ def test_nothing_hides_on_a_cut_for_length(redacting: Guard, shift: int) -> None
 
 def test_findings_that_reach_beyond_each_other_go_whole() -> None:
     """The cut falls into the first; the second begins in the first and ends behind it."""
-    made = guard(output=[pii("URL", "EMAIL_ADDRESS", threshold=0.1), injection("redact", threshold=0.1)])
-    text = "a" * 585 + " https://example.org/" + "b" * 60 + "@example.org " + "c" * 700
-    left = "".join(fed(made, [text])[0])
-    assert "example" not in left
-    assert "b" * 10 not in left
-    assert left == "".join(fed(made, list(text))[0])
+    made = guard(output=[pii("EMAIL_ADDRESS", threshold=0.1), pii("URL", threshold=0.1)])
+    text = "a" * 590 + "(ada.lovelace.of.london@example.org/path/to/it " + "c" * 700
+    mail, _, url = made.check("output", text).findings
+    assert mail.start < 600 < url.start < mail.end < url.end
+    left, output = fed(made, [text])
+    assert "".join(left) == made.check("output", text).text == "".join(fed(made, list(text))[0])
+    assert sorted(f.kind for f in output.findings) == sorted(f.kind for f in made.check("output", text).findings)
 
 
 def test_a_sentence_leaves_when_the_next_one_has_begun(redacting: Guard) -> None:

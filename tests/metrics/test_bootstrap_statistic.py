@@ -52,6 +52,19 @@ def test_a_percentile_has_an_interval_that_holds_most_of_its_resamples() -> None
     assert interval.high == pytest.approx(exact[220], rel=0.05)
 
 
+def test_the_bounds_hold_the_value_also_where_no_resample_reaches_it() -> None:
+    """Ten different values are never all drawn when ten are drawn with replacement, but once in 2,755 times."""
+    rows = np.arange(10.0)
+
+    def n_different(drawn: Rows) -> float:
+        return float(len(np.unique(drawn)))
+
+    many = bootstrap_statistic(rows, n_different, n=200)
+    few = bootstrap_statistic(rows, lambda drawn: -n_different(drawn), n=200)
+    assert many.low < many.mean == many.high == 10
+    assert few.low == few.mean == -10 < few.high
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [

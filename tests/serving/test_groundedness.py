@@ -26,7 +26,9 @@ def passage(number: int, text: str, *headings: str) -> Passage:
         acl=("everyone",),
         metadata={},
     )
-    return Passage(number=number, hit=Hit(chunk=chunk, score=1.0, rank=number, dense_score=None, sparse_score=None))
+    return Passage(
+        number=number, hit=Hit(chunk=chunk, score=1.0, rank=number, dense_score=None, sparse_score=None)
+    )
 
 
 HOURS = passage(1, "The library opens at nine and closes at six.")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +25,18 @@ def original(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Shelf:
 
 @pytest.fixture
 def shelf(original: Shelf, tmp_path: Path) -> Shelf:
-    """A library of the test's own."""
-    root = Path(shutil.copytree(original.root, tmp_path / "library", symlinks=True))
+    """A library of the test's own, without the vectors: the ledger does without."""
+    without = shutil.ignore_patterns("vectors")
+    root = Path(shutil.copytree(original.root, tmp_path / "library", symlinks=True, ignore=without))
     return Shelf(root=root, contents=original.contents)
+
+
+@pytest.fixture
+def whole(original: Shelf, tmp_path: Path) -> Shelf:
+    """A library of the test's own that can answer."""
+    # `cp` leaves the holes in Qdrant's files as holes: they are 350 MB of zeros.
+    subprocess.run(["cp", "-a", str(original.root), str(tmp_path / "library")], check=True)
+    return Shelf(root=tmp_path / "library", contents=original.contents)
 
 
 @pytest.fixture

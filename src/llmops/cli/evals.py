@@ -184,7 +184,8 @@ def dataset(
     if as_json:
         print_json({"file": path, "added": [asdict(e) for e in found.examples], "left_out": found.left_out})
         return
-    print(f"{len(found.examples)} examples added to {path}, which held {len(known)}")
+    added = "1 example" if len(found.examples) == 1 else f"{len(found.examples)} examples"
+    print(f"{added} added to {path}, which held {len(known)}")
     for example in found.examples:
         print(f"  {example.example_id}  {example.question}\n    right: {example.answers[0]}")
     for reason, n in sorted(found.left_out.items()):

@@ -47,7 +47,8 @@ def print_comparison(comparison: dict[str, Any], *, shown: int = _SHOWN_CHANGES)
         rows.append([change["metric"], f"{change['before']:.3f}", f"{change['after']:.3f}", said])
     _print_table(rows)
     changed = comparison["changed"]
-    print(f"\n{len(changed)} answers changed{', of those that are not held out:' if changed else ''}")
+    noun = "answer" if len(changed) == 1 else "answers"
+    print(f"\n{len(changed)} {noun} changed{', of those that are not held out:' if changed else ''}")
     changed = [change for change in changed if change[0] not in comparison["held_out"]]
     width = min(shutil.get_terminal_size().columns, 110)
     for example_id, question, before, after in changed[:shown]:

@@ -13,6 +13,7 @@ from llmops.records import GuardFinding
 # A sentence or line is over when the next one has begun: only then is it known that nothing more belongs to it.
 # Beside a digit it may go on: "+44. 20 7946 0958" is one number, and so it may be on two lines.
 _BOUNDARY = re.compile(r"(?:[.!?…]['\"”’)\]]*\s+|(?<![\d\n])\n+)(?=[^\s\d(+])")
+_MARKER = re.compile(r"\[\d{1,4}\]")
 _LONGEST_PIECE = 600
 _HELD_BACK = 120  # no entity that the checks know is longer
 _CONTEXT = 80  # characters before a piece that its checks see too: words such as "card number"
@@ -74,7 +75,9 @@ class OutputGuard:
         began = time.perf_counter()
         first = len(self._before)
         seen = self._before + self._held[:end] + following
-        found = guard.check("output", seen, where="answer").findings
+        # A number with citations behind it ("+44 20 7946 0958 [1][2]") would be taken for a longer one, or none.
+        unmarked = _MARKER.sub(lambda marker: ";" * len(marker[0]), seen)
+        found = guard.check("output", unmarked, where="answer").findings
         last = first + end
         for finding in sorted(found, key=lambda f: f.start):  # what begins in the piece ends in it, and so on
             if first <= finding.start < last:

@@ -114,8 +114,11 @@ def _at_k(function: Callable[..., float], k: int, example: Example, observed: Ob
 
 
 def _citations(example: Example, observed: Observed) -> Row | None:
-    """Right is a citation of a document on which a right answer stands; none is right where there is no answer."""
-    if not observed.citations or (example.is_answerable and not example.sources):
+    """Right is a citation of a document on which a right answer stands.
+
+    Only where there is one: an answer to a question that has none is counted by the abstention metrics, once.
+    """
+    if not observed.citations or not example.sources:
         return None
     return (citation_precision([citation.uri in example.sources for citation in observed.citations]),)
 

@@ -166,8 +166,11 @@ class Workspace:
         with self._loading:
             built = list(self._routes.items())
         for name, route in built:
-            if self._has_new_prompt(route) or self._has_new_recipe(route):
-                self._follow(name, route)
+            try:
+                if self._has_new_prompt(route) or self._has_new_recipe(route):
+                    self._follow(name, route)
+            except LlmopsError as error:
+                _log.warning("route %r goes on with what it has: %s", name, error)
 
     def _has_new_prompt(self, route: Route) -> bool:
         released = route.spec.released_prompt
@@ -185,14 +188,9 @@ class Workspace:
         return serving is not None and serving.embedder_digest == self.embedder(pipeline.encoder).digest
 
     def _follow(self, name: str, route: Route) -> None:
-        """Answer from the new content from the next request on; as before when it cannot be read."""
-        try:
-            prompt = self.ledger.prompt_for(route.spec)
-            fresh = self.build_route(route.spec, prompt)
-            self._keep_contents(fresh)
-        except LlmopsError as error:
-            _log.warning("route %r goes on with what it has: %s", name, error)
-            return
+        """Answer from the new content from the next request on."""
+        fresh = self.build_route(route.spec, self.ledger.prompt_for(route.spec))
+        self._keep_contents(fresh)
         with self._loading:
             self._routes[name] = fresh
 

@@ -116,6 +116,7 @@ def mirror(ledger: Ledger) -> list[str]:
     Raises:
         StorageError: MLflow cannot be reached.
     """
+    ledger.refresh()
     moved = []
     for alias in ledger.releases.aliases("prompt"):
         version = _registered(ledger, alias.name, alias.target)
@@ -161,11 +162,12 @@ def _parse(ledger: Ledger, text: str) -> tuple[Kind, str, int | None]:
         return ("prompt" if match["kind"] == "prompt" else "collection"), name, version
     is_prompt = ledger.files.prompt_named(name) is not None or bool(ledger.releases.aliases("prompt", name))
     is_collection = name in ledger.files.pipelines
-    if is_prompt == is_collection:
-        problem = (
-            f"{name!r} is both a prompt and a collection" if is_prompt else f"no prompt or collection {name!r}"
-        )
-        raise RequestError(f"{problem}; write prompt:{name} or collection:{name}")
+    if is_prompt and is_collection:
+        raise RequestError(f"{name!r} is both a prompt and a collection; write prompt:{name} or collection:{name}")
+    if not is_prompt and not is_collection:
+        known = [f"prompt:{prompt.spec.name}" for prompt in ledger.files.prompts.values()]
+        known += [f"collection:{pipeline}" for pipeline in ledger.files.pipelines]
+        raise NotFoundError(f"no prompt or collection {name!r}; there is: {', '.join(sorted(known)) or 'nothing'}")
     return ("prompt" if is_prompt else "collection"), name, version
 
 

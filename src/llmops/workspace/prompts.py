@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _VERSION_LIKE = re.compile(r"v?\d+|latest")
+_MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,12 +125,13 @@ def find_prompt(ledger: Ledger, reference: str) -> tuple[Prompt, str]:
         NotFoundError: there is no such prompt, version or alias.
         RequestError: this is no way to name one.
     """
-    for path in (Path(reference), ledger.root / reference):
+    for path in (ledger.root / reference, Path(reference)):  # the workspace's own file before one that stands here
         with suppress(OSError):  # a name too long for any file
             if path.is_file():
                 return load_prompt(path), str(path)
     name, at, which = reference.partition("@")
-    if at and not (name and (which.isdecimal() or _is_alias(which))):
+    is_version = which.isdecimal() and len(which) <= _MAX_DIGITS
+    if at and not (name and (is_version or _is_alias(which))):
         raise RequestError(f"{reference!r} names no prompt; write a file, NAME, NAME@3 or NAME@production")
     if not at:
         prompt = ledger.files.prompt_named(name)
@@ -137,7 +139,7 @@ def find_prompt(ledger: Ledger, reference: str) -> tuple[Prompt, str]:
             known = ", ".join(sorted(p.spec.name for p in ledger.files.prompts.values())) or "none"
             raise NotFoundError(f"no prompt file for {reference!r}; there is: {known}")
         return prompt, prompt.spec.file
-    if not which.isdecimal():
+    if not is_version:
         return ledger.released_prompt(name, which), reference
     version = int(which)
     kept = next((a for a in ledger.artifacts.published("prompt", name) if a.version == version), None)

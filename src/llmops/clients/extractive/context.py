@@ -22,12 +22,12 @@ _AND_THEN = re.compile(
 )
 _ASKED_SENTENCES = re.compile(
     r"\b(?:(?:at most|up to|no more than|maximum of|in|use|with|write|exactly|only)\s+){1,3}"
-    r"(?P<n>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|an?|a single)\s+(?:\w+\s+)?sentences?\b",
+    r"(?P<n>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|a single)\s+(?:\w+\s+)?sentences?\b",
     re.I,
 )
 _NUMBERS = {
     word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), start=1)
-} | {"a": 1, "an": 1, "a single": 1}
+} | {"a single": 1}
 _PART_CHARACTERS = 12
 _MAX_DIGITS = 9
 
