@@ -20,14 +20,14 @@ from llmops.releases.aliases import move_alias
 from llmops.releases.audit import AuditEvent, append_event, latest_events, record_event, verify_chain
 
 CHANGED = "the audit log was changed: event {} does not follow from the one before it; compare the ledger with a b"
-TEXTS = {
-    "plain": "ada",
-    "quotes and signs": 'O\'Brien "the" 管理者 🙂 \\ %s {x}',
-    "lines": "one\ntwo\r\n\tthree\u2028",
-    "a zero": "a\0b",
-    "half a surrogate pair": "caf\udce9",  # what Python makes of a name that is not UTF-8
-    "long": "x" * 1000,
-}
+TEXTS = (
+    "ada",
+    'O\'Brien "the" 管理者 🙂 \\ %s {x}',
+    "one\ntwo\r\n\tthree\u2028",
+    "a\0b",
+    "caf\udce9",  # what Python makes of a name that is not UTF-8
+    "x" * 1000,
+)
 
 
 def tell(database: Database, n: int = 5) -> list[AuditEvent]:
@@ -61,14 +61,15 @@ def test_details_come_back_as_they_were_given(database: Database) -> None:
     assert verify_chain(database) == 1
 
 
-@pytest.mark.parametrize("case", TEXTS)
-def test_any_text_may_be_told(case: str, database: Database) -> None:
-    said = TEXTS[case]
-    ReleaseBook(database).move([move("d1", actor=said, reason=said, is_forced=True)])
-    record_event(database, actor=said, action="test", subject=said, details={said: said})
-    assert verify_chain(database) == 2
-    assert latest_events(database)[0].details == {said: said}
-    assert ReleaseBook(database).history()[0].reason == said.replace("\0", "\ufffd").replace("\udce9", "?")
+def test_any_text_may_be_told(database: Database) -> None:
+    for said in TEXTS:
+        ReleaseBook(database).move([move("d1", actor=said, reason=said, is_forced=True)])
+        record_event(database, actor=said, action="test", subject=said, details={said: said})
+        assert latest_events(database)[0].details == {said: said}
+        kept = said.replace("\0", "\ufffd").replace("\udce9", "?")
+        [release] = ReleaseBook(database).history(limit=1)
+        assert (release.reason, release.actor) == (kept, kept[:128])
+    assert verify_chain(database) == 2 * len(TEXTS)
 
 
 @pytest.mark.parametrize(

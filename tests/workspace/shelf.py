@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,15 +10,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import orjson
+import pytest
 
+from llmops.errors import PromotionRefusedError
 from llmops.evals.run import suite_digest
 from llmops.ingestion.documents import DocumentLedger
 from llmops.ingestion.run import Options
+from llmops.prompts import load_prompt
 from llmops.records import GateCheck, MetricValue, Outcome, Verdict
+from llmops.releases.audit import verify_chain
 from llmops.settings import Settings
 from llmops.workspace.evaluation import Target, prepare
 from llmops.workspace.ledger import Ledger
 from llmops.workspace.opened import Workspace
+from llmops.workspace.promotion import promote
 from llmops.workspace.prompts import publish_prompt
 from tests.clients.mlflow_store import copy_store
 from tests.story.library import RIGHT_FEE, WRONG_FEE, write_library
@@ -81,8 +87,6 @@ def make_shelf(root: Path, models: Path) -> Shelf:
 
 def publish(ledger: Ledger, root: Path, *, actor: str = "ada") -> int:
     """Publish the prompt as its file is now; its version."""
-    from llmops.prompts import load_prompt
-
     return publish_prompt(ledger, load_prompt(root / PROMPT), actor=actor).version.version
 
 
@@ -124,3 +128,15 @@ def move_documents_on(ledger: Ledger, collection: str) -> None:
     documents = DocumentLedger(ledger.database, collection)
     row = next(iter(documents.rows().values()))
     documents.put([replace(row, content_hash="0" * 64, fingerprint="0" * 64, updated_at=datetime.now(UTC))])
+
+
+def refused(ledger: Ledger, said: str, *wanted: str) -> None:
+    """Promotion is refused in these words, and nothing has moved, been told or been logged."""
+    before, n_events = production(ledger), verify_chain(ledger.database)
+    with pytest.raises(PromotionRefusedError, match=re.escape(said)):
+        promote(ledger, wanted or ["prompt:answer@1"], actor="ada")
+    assert (production(ledger), verify_chain(ledger.database)) == (before, n_events)
+
+
+def forced(ledger: Ledger, *wanted: str) -> None:
+    promote(ledger, wanted, actor="eve", is_forced=True, reason="the demo is at noon")

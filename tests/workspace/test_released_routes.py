@@ -16,10 +16,10 @@ from llmops.serving.route import Route
 from llmops.settings import Settings
 from llmops.workspace.ledger import Ledger
 from llmops.workspace.opened import Workspace
-from llmops.workspace.promotion import promote, roll_back
+from llmops.workspace.promotion import roll_back
 from llmops.workspace.prompts import point_alias
 from tests.gateway.running import eventually, run_gateway
-from tests.workspace.shelf import CLOSED, PROMPT, Shelf, publish
+from tests.workspace.shelf import CLOSED, PROMPT, Shelf, forced, publish
 
 ROUTE = "name: {name}\ndescription: d\nmodel: default\nprompt: {prompt}\n"
 
@@ -38,10 +38,6 @@ def release(ledger: Ledger, target: str, *, name: str = "answer", alias: str = "
     """Move an alias without asking what stands behind it."""
     move = Move(kind="prompt", name=name, alias=alias, target=target, action="promote", actor="eve")
     ledger.releases.move([move])
-
-
-def forced(ledger: Ledger, *wanted: str) -> None:
-    promote(ledger, wanted, actor="eve", is_forced=True, reason="the demo is at noon")
 
 
 def answers_from(route: Route) -> str:

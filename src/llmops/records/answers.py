@@ -77,7 +77,7 @@ class GuardFinding:
         kind: what it found: an entity such as "CREDIT_CARD", or a rule such as "override".
         start: half-open span in the text that was checked.
         score: in (0, 1]; at least the policy's threshold, or the finding would not be here.
-        where: which text: "question", a passage's chunk id, or "answer".
+        where: which text: "question", "history" (an earlier turn), a passage's chunk id, or "answer".
     """
 
     stage: GuardStage

@@ -98,7 +98,9 @@ async def _checked(guard: Guard, texts: Sequence[str]) -> list[GuardResult]:
         raise TooLargeError(f"{problem}; send less")
 
     def check() -> list[GuardResult]:
-        return [guard.check("input", text, where="question") for text in texts]
+        asked, *before = texts
+        question = guard.check("input", asked, where="question")
+        return [question, *(guard.check("input", text, where="history") for text in before)]
 
     is_short = sum(map(len, texts)) <= _SHORT_CHARACTERS
     return check() if is_short else await to_thread.run_sync(check)

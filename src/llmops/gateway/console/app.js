@@ -142,7 +142,7 @@ function endTurn(turn, failure) {
 
 /** What was taken out of the question before a model saw it, as a sentence; nothing when nothing was. */
 function hidden(findings = []) {
-  const kinds = findings.filter(({ stage, action }) => stage === "input" && action === "redact").map(({ kind }) => kind);
+  const kinds = findings.filter(({ where, action }) => where === "question" && action === "redact").map(({ kind }) => kind);
   const names = [...new Set(kinds)].map((kind) => kind.toLowerCase().replaceAll("_", " "));
   return names.length ? `Left out of your question before it was read: ${names.join(", ")}.` : undefined;
 }
