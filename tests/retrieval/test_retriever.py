@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from llmops.clients.database import open_database
 from llmops.clients.protocols import Embedder, VectorStore
@@ -230,3 +233,37 @@ def test_a_search_follows_the_alias(search: Search) -> None:
     assert retriever.search(vectors, ANYONE) == []
     search.collections.point("moved", "moved-2")
     assert [hit.chunk.document_id for hit in retriever.search(vectors, ANYONE)] == ["fees"]
+
+
+def test_headings_put_the_best_hits_into_another_order(search: Search) -> None:
+    """The question says "scanner", but the document that is titled by its last word comes first."""
+    question = "which scanner code is about late fees"
+    plain, weighed = search.found(question), search.found(question, heading_weight=10)
+    assert set(plain) == set(weighed) == {"hours", "fees", "code"}
+    cosines = {title: float(vector_of(search, title) @ vector_of(search, question)) for title in plain}
+    assert weighed == sorted(plain, key=lambda name: -cosines[name])
+    assert search.found(question, heading_weight=10, k=1) == weighed[:1]  # also when only the best is asked for
+    assert [hit.rank for hit in search.hits(question, heading_weight=10)] == [1, 2, 3]
+    scores = [hit.score for hit in search.hits(question, heading_weight=10)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def vector_of(search: Search, text: str) -> NDArray[np.float32]:
+    return search.embedder.embed_query(text.title() if text in {row[0] for row in TEXTS} else text)
+
+
+def test_comparing_headings_waits_for_the_encoder(search: Search) -> None:
+    assert not search.retriever().remote
+    assert search.retriever(heading_weight=0.5).remote
+
+
+def test_headings_show_no_more_than_the_caller_may_read(search: Search) -> None:
+    assert "bonus" not in search.found("Bonus", heading_weight=10)
+    assert search.found("Bonus", TEAM, heading_weight=10)[0] == "bonus"
+
+
+def test_headings_cannot_be_compared_without_meanings() -> None:
+    with pytest.raises(
+        ValidationError, match="heading_weight compares meanings, which the fusion 'sparse' does wi"
+    ):
+        RetrievalSpec(collection="docs", fusion="sparse", heading_weight=0.5)

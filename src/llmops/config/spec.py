@@ -41,8 +41,11 @@ class Spec(Section):
 
     @property
     def spec_hash(self) -> str:
-        """SHA-256 of the validated content, hex: comments, order and formatting do not change it."""
-        return digest(self.model_dump(mode="json"))
+        """SHA-256 of the validated content, hex: comments, order and formatting do not change it.
+
+        What is left at its default does not count: a field that a later llmops adds changes no digest of today.
+        """
+        return digest(self.model_dump(mode="json", exclude_defaults=True))
 
 
 def digest(value: Any) -> str:

@@ -13,7 +13,7 @@ from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.routing import Route
 
-from llmops.errors import LlmopsError, NotFoundError
+from llmops.errors import LlmopsError, NotFoundError, StorageError
 from llmops.gateway import admin, chat, errors, health, knowledge
 from llmops.gateway.access import Access, Doors
 from llmops.gateway.instruments import Instruments
@@ -46,7 +46,7 @@ def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> Fa
     for name in workspace.files.routes:
         try:
             workspace.route(name)
-        except NotFoundError as error:
+        except (NotFoundError, StorageError) as error:
             _log.warning("route %r cannot answer yet: %s", name, error)  # the others can; /readyz says it too
     # The hot path goes past FastAPI's dependency solving, a fifth of a request; its route there is for the schema.
     app.router.routes.append(Route("/v1/chat/completions", chat.chat_completions, methods=["POST"]))

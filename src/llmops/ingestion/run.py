@@ -219,7 +219,7 @@ class _Run:
             candidate = book.candidate(self.name)
             self._discard_all_but({self._collection, before, candidate.collection if candidate else ""})
         self.report.n_chunks = self._store.count(self._collection, where=_ANYONE)
-        self.report.is_candidate = self.beside
+        self.report.is_candidate = self.beside and complete
 
     def _discard_all_but(self, kept: set[str]) -> None:
         """Keep what answers now, what a rollback would go back to, and a candidate that waits for its release."""
@@ -247,8 +247,9 @@ class _Run:
 
     def _points(self, items: list[Prepared]) -> list[Point]:
         chunks = [chunk for item in items for chunk in item.chunks]
-        known_ids = [chunk.chunk_id for item in items if self._may_be_known(item) for chunk in item.chunks]
-        known = self._store.fetch(self._donor, known_ids, where=_ANYONE) if known_ids else {}
+        known = self._known([item for item in items if item.document_id in self.rows], self._collection)
+        if self._donor != self._collection:
+            known = {**self._known(items, self._donor), **known}
         missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
         vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
         dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
@@ -262,9 +263,10 @@ class _Run:
             for chunk in chunks
         ]
 
-    def _may_be_known(self, item: Prepared) -> bool:
-        """An earlier version of the document, or the collection that answers, may hold its vectors."""
-        return item.document_id in self.rows or self._donor != self._collection
+    def _known(self, items: list[Prepared], collection: str) -> dict[str, Point]:
+        """Points of these documents' chunks that a collection holds already, with their vectors."""
+        ids = [chunk.chunk_id for item in items for chunk in item.chunks]
+        return self._store.fetch(collection, ids, where=_ANYONE) if ids else {}
 
     def _embedded(self, n: int) -> None:
         self.report.n_embedded += n

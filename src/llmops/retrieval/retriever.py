@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from llmops.clients.extractive.vectors import VectorCache
 from llmops.clients.protocols import Embedder, Filter, MetadataCondition, VectorStore
 from llmops.errors import CollectionShapeError, NotFoundError, RequestError, TooLargeError
-from llmops.records import Caller, Hit, ScoredId, SparseVector
+from llmops.records import Caller, Hit, Point, ScoredId, SparseVector
 from llmops.releases import CollectionBook, CollectionShape
 from llmops.retrieval.fusion import Fused, distribution_based, reciprocal_rank
 from llmops.retrieval.spec import RetrievalSpec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_QUERY_CHARACTERS = 8_000
+RERANKED = 20
+"""Hits that headings may put into another order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +52,12 @@ class Retriever:
     ) -> None:
         self.spec, self._pinned = spec, pinned
         self._store, self._embedder, self._collections = store, embedder, collections
+        self._headings = VectorCache(embedder)
 
     @property
     def remote(self) -> bool:
-        """True when `search` waits for a network and belongs in a thread."""
-        return self._store.remote
+        """True when `search` waits for a network, or for the encoder, and belongs in a thread."""
+        return self._store.remote or bool(self.spec.heading_weight)
 
     def shape(self) -> CollectionShape:
         """The collection that answers now.
@@ -111,8 +115,10 @@ class Retriever:
             limit=max(self.spec.candidates, limit),
             where=where,
         )
-        fused = self._fuse(dense, sparse)[:limit]
+        fused = self._fuse(dense, sparse)[: max(limit, RERANKED) if self.spec.heading_weight else limit]
         points = self._store.fetch(collection, [chunk_id for chunk_id, _ in fused], where=where)
+        if self.spec.heading_weight and vectors.dense is not None:
+            fused = self._by_headings(fused, points, vectors.dense)[:limit]
         dense_scores = {found.chunk_id: found.score for found in dense}
         sparse_scores = {found.chunk_id: found.score for found in sparse}
         present = [(chunk_id, score) for chunk_id, score in fused if chunk_id in points]
@@ -137,6 +143,25 @@ class Retriever:
                 return [(found.chunk_id, found.score) for found in dense or sparse]
             case _:
                 assert_never(self.spec.fusion)
+
+    def _by_headings(self, fused: Fused, points: Mapping[str, Point], question: NDArray[np.float32]) -> Fused:
+        """The best hits in a new order: their scores scaled to [0, 1], plus the weighted cosine of their headings.
+
+        A passage's vector mixes its heading with its text; the heading alone often says the question.
+        """
+        present = [(chunk_id, score) for chunk_id, score in fused if chunk_id in points]
+        if not present:
+            return present
+        chunks = [points[chunk_id].chunk for chunk_id, _ in present]
+        headings = [chunk.heading_path[-1] if chunk.heading_path else chunk.title for chunk in chunks]
+        cosines = self._headings.embed(headings) @ question
+        scores = [score for _, score in present]
+        low, width = min(scores), (max(scores) - min(scores)) or 1.0
+        weighed = [
+            (chunk_id, (score - low) / width + self.spec.heading_weight * float(cosine))
+            for (chunk_id, score), cosine in zip(present, cosines, strict=True)
+        ]
+        return sorted(weighed, key=lambda item: (-item[1], item[0]))
 
     def _conditions(self, asked: Mapping[str, MetadataCondition] | None) -> dict[str, MetadataCondition]:
         """The route's own filter always holds; a caller can narrow it, not replace it."""

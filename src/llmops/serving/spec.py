@@ -89,7 +89,8 @@ class RouteSpec(Spec):
     @property
     def shaping_hash(self) -> str:
         """SHA-256 (hex) of what the route itself adds to an answer: prompt and policy have hashes of their own."""
-        return digest(self.model_dump(mode="json", include={"model", "retrieval", "history_turns"}))
+        shaping = {"model", "retrieval", "history_turns"}
+        return digest(self.model_dump(mode="json", include=shaping, exclude_defaults=True))
 
     @property
     def released_prompt(self) -> tuple[str, str] | None:
