@@ -68,8 +68,10 @@ class Ports:
 
 def write_workspace(root: Path, upstream_url: str) -> None:
     """The shipped assistant over the shipped handbook, and two routes that forward to the mock."""
-    for folder in ("ingestion", "prompts", "serving"):
+    for folder in ("ingestion", "prompts", "serving", "guardrails"):
         shutil.copytree(REPOSITORY / folder, root / folder)
+    assistant = root / "serving" / "assistant.yaml"  # its prompt needs a release; here the file will do
+    assistant.write_text(re.sub(r"(?m)^prompt: .*", "prompt: ../prompts/answer.prompt.md", assistant.read_text()))
     shutil.copytree(REPOSITORY / "docs", root / "docs")
     (root / "serving" / "models.yaml").write_text(
         "endpoints:\n  default:\n    type: extractive\n"
