@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmops.clients.embeddings import load_embedder
+from llmops.clients.embeddings.text_vectors import VectorCache
 from llmops.clients.extractive import coefficients
 from llmops.clients.extractive.context import GivenContext, GivenPassage
 from llmops.clients.extractive.reading import Reading, choose, read
-from llmops.clients.extractive.vectors import VectorCache
 from llmops.tokens import terms
 
 Floats = NDArray[np.float64]

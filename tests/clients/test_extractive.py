@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.clients.embeddings import load_embedder
+from llmops.clients.embeddings.text_vectors import VectorCache
 from llmops.clients.extractive import UNKNOWN_ANSWER, ExtractiveChat
 from llmops.clients.extractive.context import GivenPassage, asked_sentences, read_context
 from llmops.clients.extractive.sentences import split_sentences
-from llmops.clients.extractive.vectors import VectorCache
 from llmops.clients.protocols import ChatModel, Embedder
 from llmops.errors import EndpointRejectedError
 from llmops.records import Delta, Message

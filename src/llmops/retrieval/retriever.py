@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from llmops.clients.extractive.vectors import VectorCache
+from llmops.clients.embeddings.text_vectors import VectorCache
 from llmops.clients.protocols import Embedder, Filter, MetadataCondition, VectorStore
 from llmops.errors import CollectionShapeError, NotFoundError, RequestError, TooLargeError
 from llmops.records import Caller, Hit, Point, ScoredId, SparseVector

@@ -14,7 +14,7 @@ from llmops.releases import PRODUCTION
 from llmops.serving.spec import RouteSpec
 from llmops.workspace.evaluation import contents_of, imported_verdict
 from llmops.workspace.ledger import Ledger
-from llmops.workspace.opened import effective_endpoint, model_digest
+from llmops.workspace.opened import route_hashes
 
 Kind = Literal["prompt", "collection"]
 
@@ -67,22 +67,14 @@ def _uses(route: RouteSpec, one: Chosen) -> bool:
 
 def _contents_after(ledger: Ledger, route: RouteSpec, chosen: Sequence[Chosen]) -> dict[str, str]:
     """What the route would be made of when all of it is released."""
-    endpoint = effective_endpoint(ledger.files.models.endpoints[route.model], ledger.settings)
-    hashes = {f"route:{route.name}": route.shaping_hash, f"model:{route.model}": model_digest(endpoint)}
-    if route.guardrails is not None:
-        hashes[f"guardrails:{route.guardrails}"] = ledger.files.policy(route.guardrails).spec_hash
-    collection = None
-    prompts = {one.name: one.target for one in chosen if one.kind == "prompt"}
-    for one in chosen:
-        if one.kind == "collection" and _uses(route, one):
-            collection = one.target
-    released = route.released_prompt
-    if released is not None and released[1] == PRODUCTION and released[0] in prompts:
-        hashes[f"prompt:{released[0]}"] = prompts[released[0]]
-    else:
-        prompt = ledger.prompt_for(route)
-        if prompt is not None:
-            hashes[f"prompt:{prompt.spec.name}"] = prompt.digest
+    moving = {(one.kind, one.name): one.target for one in chosen}
+    released, prompt = route.released_prompt, None
+    if released is not None and released[1] == PRODUCTION and ("prompt", released[0]) in moving:
+        prompt = (released[0], moving[("prompt", released[0])])
+    elif (now := ledger.prompt_for(route)) is not None:
+        prompt = (now.spec.name, now.digest)
+    hashes = route_hashes(ledger.files, ledger.settings, route, prompt=prompt)
+    collection = moving.get(("collection", route.retrieval.collection)) if route.retrieval is not None else None
     return contents_of(ledger, route, hashes, collection=collection)
 
 

@@ -224,14 +224,8 @@ class Workspace:
         if prompt is not None and (needed := unfilled(prompt)):
             problem = f"prompt {prompt.spec.name!r} needs {needed!r}, which a route cannot give"
             raise ConfigurationError(f"{spec.file}: {problem}; a route gives question and passages")
-        hashes = {
-            f"route:{spec.name}": spec.shaping_hash,
-            f"model:{spec.model}": model_digest(endpoint),
-        }
-        if prompt is not None:
-            hashes[f"prompt:{prompt.spec.name}"] = prompt.digest
-        if spec.guardrails is not None:
-            hashes[f"guardrails:{spec.guardrails}"] = self.files.policy(spec.guardrails).spec_hash
+        named = (prompt.spec.name, prompt.digest) if prompt is not None else None
+        hashes = route_hashes(self.files, self.settings, spec, prompt=named)
         if spec.retrieval is not None:
             pipeline = self.files.pipeline(spec.retrieval.collection)
             hashes[f"ingestion:{pipeline.name}"] = pipeline.spec_hash
@@ -262,6 +256,25 @@ class Workspace:
             pipeline = self.files.pipeline(spec.retrieval.collection)
             texts[("ingestion", pipeline.name)] = as_text(pipeline.model_dump(mode="json"))
         self.ledger.keep({(k, n): (hashes[f"{k}:{n}"], text) for (k, n), text in texts.items()})
+
+
+def route_hashes(
+    files: WorkspaceFiles, settings: Settings, spec: RouteSpec, *, prompt: tuple[str, str] | None
+) -> dict[str, str]:
+    """What an answer of this route is made of besides documents, "kind:name" to digest.
+
+    One rule for what a trace says, what a verdict measured and what a release needs evidence for.
+
+    Args:
+        prompt: its name and digest.
+    """
+    endpoint = effective_endpoint(files.models.endpoints[spec.model], settings)
+    hashes = {f"route:{spec.name}": spec.shaping_hash, f"model:{spec.model}": model_digest(endpoint)}
+    if prompt is not None:
+        hashes[f"prompt:{prompt[0]}"] = prompt[1]
+    if spec.guardrails is not None:
+        hashes[f"guardrails:{spec.guardrails}"] = files.policy(spec.guardrails).spec_hash
+    return hashes
 
 
 def model_digest(endpoint: Endpoint) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from anyio import to_thread
 
+from llmops.clients.embeddings.text_vectors import VectorCache
 from llmops.clients.extractive.coefficients import THRESHOLD
 from llmops.clients.extractive.context import asked_sentences, read_context
 from llmops.clients.extractive.reading import choose, read
 from llmops.clients.extractive.sentences import Sentence
-from llmops.clients.extractive.vectors import VectorCache
 from llmops.clients.protocols import Embedder
 from llmops.errors import EndpointRejectedError
 from llmops.records import Delta, Message, Usage

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmops.clients.embeddings.text_vectors import VectorCache
 from llmops.clients.extractive.coefficients import MARGIN, NOVELTY, THRESHOLD
 from llmops.clients.extractive.context import GivenContext
 from llmops.clients.extractive.scoring import Candidates, answerable_probability, find_candidates
 from llmops.clients.extractive.sentences import Sentence, split_sentences
-from llmops.clients.extractive.vectors import VectorCache
 
 MAX_CANDIDATES = 40
 """Sentences embedded for one answer. Five chunks of 500 words hold more and lose .003 of token F1 by it."""

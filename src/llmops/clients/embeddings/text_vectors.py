@@ -1,4 +1,4 @@
-"""Sentence vectors, kept by text so that a passage is embedded once."""
+"""Vectors of texts that come again, kept by text so that each is embedded once."""
 
 from __future__ import annotations
 
