@@ -19,8 +19,12 @@
     │   └── EndpointRejectedError  it refused the request: carries its status and message
     ├── PromotionRefusedError      no passing verdict for exactly this content            exit 1
     ├── StorageError               vectors, ledger or registry cannot be read or written  exit 3
+    ├── SourceError                a source of documents is away or refuses us; a sync goes on later
+    │   └── SourceDeniedError      it refuses our credentials
     └── DocumentError              one document cannot be read; recorded, and the run goes on
-        └── EmptyDocumentError     it can be read, and there is nothing in it
+        ├── EmptyDocumentError     it can be read, and there is nothing in it
+        ├── DocumentGoneError      its source has it no more
+        └── DocumentRefusedError   the pipeline's policy refuses it (secrets, personal data)
 
 A message says what happened, shows the offending value with `!r`, and says what to do.
 HTTP statuses are mapped in `llmops.gateway.errors` and nowhere else.
@@ -137,9 +141,25 @@ class StorageError(LlmopsError):
     pass
 
 
+class SourceError(LlmopsError):
+    """A source of documents cannot be listed or read now; what was ingested stays."""
+
+
+class SourceDeniedError(SourceError):
+    """A source refuses our credentials."""
+
+
 class DocumentError(LlmopsError):
     """One document cannot be read; the reason is recorded in the ledger."""
 
 
 class EmptyDocumentError(DocumentError):
     """There is no text in a document that can be read."""
+
+
+class DocumentGoneError(DocumentError):
+    """Its source has the document no more."""
+
+
+class DocumentRefusedError(DocumentError):
+    """The pipeline's policy refuses the document; the reason is recorded and nothing of it is stored."""

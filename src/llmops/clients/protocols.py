@@ -23,12 +23,14 @@ class Filter:
 
     Attributes:
         principals: the caller's; a point must carry at least one of them in `acl`.
-            `None` switches permissions off and is for maintenance only, never for a caller.
+            `None` switches permissions and tenants off and is for maintenance only, never for a caller.
+        tenant: the caller's; a point of another tenant never passes.
         metadata: field of the document's metadata (or `uri`, `title`, `document_id`) to a condition.
     """
 
     principals: tuple[str, ...] | None
     metadata: Mapping[str, MetadataCondition] | None = None
+    tenant: str = ""
 
 
 class Embedder(Protocol):

@@ -141,11 +141,16 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who asks. `principals` always contains `everyone`."""
+    """Who asks. `principals` always contains `everyone`; groups are expanded when a search is made.
+
+    Attributes:
+        tenant: only documents of this tenant are seen, whatever the principals.
+    """
 
     name: str = "anonymous"
     role: str = "app"
     principals: tuple[str, ...] = (EVERYONE,)
+    tenant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,11 @@ EVERYONE = "everyone"
 Metadata = Mapping[str, str | int | float | bool | Sequence[str]]
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
-DocumentState = Literal["pending", "indexed", "empty", "failed", "skipped"]
+DocumentState = Literal[
+    "pending", "indexed", "empty", "failed", "skipped", "parked", "duplicate", "refused", "expired"
+]
+"""What became of a document: "parked" after repeated failures, "duplicate" of another one that is indexed,
+"refused" by the pipeline's policy (secrets, personal data), "expired" by its retention date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +48,11 @@ class Document:
 
     Attributes:
         document_id: stable for a source and path, so that a new version replaces the old.
-        uri: where a person finds it (a path relative to the source's root for files).
+        uri: its name within the source (a path relative to the source's root for files).
         content_hash: SHA-256 of the raw bytes, hex.
         acl: principals who may read it; empty means nobody.
+        tenant: callers of other tenants never see it.
+        url: where a person opens it; "" when the uri says all there is.
     """
 
     document_id: str
@@ -58,6 +64,8 @@ class Document:
     content_hash: str
     acl: tuple[str, ...]
     metadata: Metadata = field(default_factory=dict)
+    tenant: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +78,9 @@ class Chunk:
         heading_path: headings above the passage, outermost first.
         locator: where a person finds it ("lines 12-30", "page 3"), or "".
         n_tokens: word pieces of `embedded_text`, special tokens included.
+        context: the larger passage around `text` that a model is handed instead ("" when it is `text` itself):
+            `document.text[context_start : context_start + len(context)]`. Search small, hand over large.
+        n_context_tokens: word pieces of `context`, special tokens included; 0 without one.
     """
 
     chunk_id: str
@@ -85,11 +96,31 @@ class Chunk:
     n_tokens: int
     acl: tuple[str, ...]
     metadata: Metadata = field(default_factory=dict)
+    tenant: str = ""
+    url: str = ""
+    context: str = ""
+    context_start: int = 0
+    n_context_tokens: int = 0
 
     @property
     def embedded_text(self) -> str:
         """What is embedded and indexed: the passage under its headings."""
         return embedded_text(self.heading_path, self.text)
+
+    @property
+    def handed_text(self) -> str:
+        """What a model reads and citations quote."""
+        return self.context or self.text
+
+    @property
+    def handed_span(self) -> tuple[int, int]:
+        """Where `handed_text` stands in the document's text."""
+        return (self.context_start, self.context_start + len(self.context)) if self.context else (self.start, self.end)
+
+    @property
+    def n_handed_tokens(self) -> int:
+        """Word pieces of what a model reads."""
+        return self.n_context_tokens or self.n_tokens
 
 
 def embedded_text(heading_path: Sequence[str], text: str) -> str:
@@ -149,7 +180,7 @@ class Passage:
 
     @property
     def text(self) -> str:
-        return self.hit.chunk.text
+        return self.hit.chunk.handed_text
 
     @property
     def title(self) -> str:

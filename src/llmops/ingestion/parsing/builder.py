@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -22,13 +23,18 @@ _EMPTY_LINES = re.compile(r"\n\s*\n+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """A file as text: `text[block.start:block.end]` is a block, headings without their marks, code in fences."""
+    """A file as text: `text[block.start:block.end]` is a block, headings without their marks, code in fences.
+
+    Attributes:
+        problems: parts that could not be read, one sentence each; the rest is complete. Never dropped silently.
+    """
 
     title: str
     text: str
     blocks: tuple[Block, ...]
     media_type: str
     metadata: dict[str, Scalar] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 class TextBuilder:
@@ -83,7 +89,13 @@ class TextBuilder:
         return self._length
 
     def build(
-        self, *, uri: str, media_type: str, title: str = "", metadata: dict[str, Scalar] | None = None
+        self,
+        *,
+        uri: str,
+        media_type: str,
+        title: str = "",
+        metadata: dict[str, Scalar] | None = None,
+        problems: Sequence[str] = (),
     ) -> Parsed:
         """The document; without a title of its own it takes its first top heading, or its file's name."""
         text = _SEPARATOR.join(self._parts)
@@ -94,6 +106,7 @@ class TextBuilder:
             blocks=tuple(self._blocks),
             media_type=media_type,
             metadata=metadata or {},
+            problems=tuple(problems),
         )
 
     def _first_heading(self, text: str) -> str:

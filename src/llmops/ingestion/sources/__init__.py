@@ -1,0 +1,1 @@
+"""Sources: one module a kind, each behind the same small protocol (`protocol.py`)."""
