@@ -1,106 +1,56 @@
-"""What ingestion costs over the bare encoder, on real documentation.
+"""What ingestion costs over the bare encoder, and beside others, on real documentation.
 
-    python benchmarks/ingest.py [DATA] [--quick] [--json]
+    python benchmarks/ingest.py [DATA] [--part PART ...] [--peers PYTHON] [--quick] [--json]
 
-Both sides embed exactly the same chunks, in turns, in one process: `ingest()` into a new workspace (read, parse,
-chunk, embed, weigh, write, account) and `embed()` on the finished list of texts. The ratio of their speeds is what
-everything but the encoder costs; 1 would be free. One pass over all files goes through `llmops ingest` in a
-process of its own, for its peak memory and for the second run.
+Parts, all by default:
+
+- `whole`: `ingest()` into a new workspace (list, read, parse, chunk, embed, weigh, write, account) and `embed()`
+  on the finished list of texts, in turns, in one process. The ratio of their speeds is what everything but the
+  encoder costs; 1 would be free. One pass over all files goes through `llmops ingest` in a process of its own, for
+  its peak memory and for the second run.
+- `encoders`: the encoder in fp32 and int8 beside sentence-transformers as it comes, and what int8 loses.
+- `unchanged`: a sync of 10,000 documents of which none has changed.
+- `peers`: side by side with LangChain's indexing API and LlamaIndex's ingestion pipeline.
+
+`--peers` names the Python of an environment with the others in it:
+`pip install langchain-core langchain-classic langchain-huggingface langchain-qdrant langchain-text-splitters
+llama-index-core llama-index-embeddings-huggingface llama-index-vector-stores-qdrant`. Without it they are left
+out.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmops.clients.database import open_database
+from corpus import MODEL, Corpus, FreeEncoder, TimedStore, corpus_of, new_workspace, sample
+from encoders import measure_encoders, measure_losses, print_encoders, print_losses
 from llmops.clients.embeddings import load_embedder
 from llmops.clients.protocols import Embedder
-from llmops.clients.vectors import open_store
-from llmops.ingestion.folder import SourceFile, fetch, list_folder
-from llmops.ingestion.parsing import media_type_of, parse
-from llmops.ingestion.prepare import Prepared, prepare
 from llmops.ingestion.run import ingest
-from llmops.ingestion.shape import Indexer
-from llmops.ingestion.spec import IngestionSpec
-from llmops.records import EVERYONE, Point
-from llmops.releases import CollectionBook
 from llmops.settings import Settings
-from llmops.tokens import Bm25
-from processes import environment, llmops, peak_mb
 from report import conditions, print_conditions, required_data, spread, table
+from side_by_side import measure_side_by_side, print_side_by_side
+from unchanged import CommandRun, ingest_command, make_workspace, measure_unchanged, print_unchanged
 
-SAMPLE_CHUNKS, QUICK_CHUNKS, QUICK_FILES = 1_200, 150, 12
-WINDOW = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Files of a folder, the spec that selects them, and what `prepare` makes of them."""
-
-    spec: IngestionSpec
-    files: list[SourceFile]
-    texts: list[str]
-    prepared: list[Prepared]
-
-
-def the_spec(root: Path, include: Sequence[str] = ("**/*",)) -> IngestionSpec:
-    source = {"type": "folder", "path": str(root), "include": list(include), "acl": [EVERYONE]}
-    spec = {"name": "docs", "description": "Technical documentation.", "source": source}
-    return IngestionSpec.model_validate_json(json.dumps(spec)).located("benchmark.yaml")
-
-
-def whole(root: Path, embedder: Embedder, *, limit: int | None) -> Source:
-    """Every file below `root`, or `limit` of them, in an order that mixes the folders."""
-    spec = the_spec(root)
-    listed = list_folder(spec.source, root, spec_file=spec.file).files
-    files = sorted(listed, key=lambda file: hashlib.sha256(file.uri.encode()).digest())[:limit]
-    prepared = [prepare(file, spec, embedder.count_tokens) for file in files]
-    return Source(spec=spec, files=files, texts=_texts(prepared), prepared=prepared)
-
-
-def sample(source: Source, root: Path, n_chunks: int) -> Source:
-    """The first files, until they make `n_chunks`."""
-    chosen: list[tuple[SourceFile, Prepared]] = []
-    for file, item in zip(source.files, source.prepared, strict=True):
-        if sum(len(p.chunks) for _, p in chosen) >= n_chunks:
-            break
-        chosen.append((file, item))
-    files, prepared = [file for file, _ in chosen], [item for _, item in chosen]
-    spec = the_spec(root, [file.uri for file in files])
-    return replace(source, spec=spec, files=files, texts=_texts(prepared), prepared=prepared)
-
-
-def _texts(prepared: Sequence[Prepared]) -> list[str]:
-    return [chunk.embedded_text for item in prepared for chunk in item.chunks]
-
-
-@contextmanager
-def new_workspace(embedder: Embedder) -> Iterator[Indexer]:
-    """A ledger and a vector store in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        database = open_database("", Path(folder) / "ledger.sqlite3")
-        store = open_store(Settings(), Path(folder) / "vectors")
-        try:
-            yield Indexer(
-                database=database,
-                store=store,
-                collections=CollectionBook(database),
-                load_embedder=lambda _: embedder,
-            )
-        finally:
-            store.close()
-            database.close()
+PARTS = ("whole", "encoders", "unchanged", "peers")
+SAMPLE_CHUNKS, PEER_TEXTS, UNCHANGED_FILES = 1_200, 300, 10_000
+QUICK_CHUNKS, QUICK_FILES = 60, 200
+QUESTIONS = [
+    "How do I roll back a release?",
+    "What does the retry policy do?",
+    "configure logging",
+    "list of environment variables",
+    "Which versions of Python are supported, and until when?",
+    "TypeError: unhashable type",
+    "connection pool size",
+]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -109,123 +59,61 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CommandRun:
-    """One `llmops ingest` in a process of its own; `wall_s` includes its start."""
-
-    report: dict[str, Any]
-    wall_s: float
-    peak_mb: float | None
-
-
-def ingest_command(workspace: Path) -> CommandRun:
-    """Run it and watch its memory."""
-    started, peak = time.perf_counter(), None
-    command = llmops("ingest", "run", "docs", "--json", "-w", str(workspace))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
-        while process.poll() is None:
-            peak = peak_mb(process.pid) or peak
-            time.sleep(0.1)
-        assert process.stdout is not None
-        printed = process.stdout.read()
-    wall_s = time.perf_counter() - started
-    if process.returncode:
-        raise SystemExit(f"llmops ingest ended with {process.returncode}")
-    return CommandRun(report=json.loads(printed)[0], wall_s=wall_s, peak_mb=peak)
-
-
-def first_and_second_run(source: Source) -> tuple[CommandRun, CommandRun]:
+def first_and_second_run(corpus: Corpus) -> tuple[CommandRun, CommandRun]:
     """A new workspace filled, and then brought up to date when nothing has changed."""
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Path(folder)
-        (workspace / "ingestion").mkdir()
-        (workspace / "serving").mkdir()
-        models = {"endpoints": {"default": {"type": "extractive"}}}
-        (workspace / "serving" / "models.yaml").write_text(json.dumps(models))  # JSON is YAML
-        (workspace / "ingestion" / "docs.yaml").write_text(json.dumps(source.spec.model_dump(mode="json")))
-        return ingest_command(workspace), ingest_command(workspace)
+        make_workspace(Path(folder), corpus.spec.model_dump(mode="json", exclude_defaults=True))
+        return ingest_command(Path(folder)), ingest_command(Path(folder))
 
 
-def ingested_s(source: Source, embedder: Embedder) -> float:
+def ingested_s(corpus: Corpus, embedder: Embedder) -> float:
     """One ingestion of everything into a new workspace."""
     with new_workspace(embedder) as indexer:
-        report = ingest(source.spec, indexer)
-    if report.n_embedded != len(source.texts):
-        raise SystemExit(f"ingestion embedded {report.n_embedded} chunks, not the same {len(source.texts)}")
+        report = ingest(corpus.spec, indexer)
+    if report.n_embedded != len(corpus.texts):
+        raise SystemExit(f"ingestion embedded {report.n_embedded} chunks, not the same {len(corpus.texts)}")
     return report.duration_s
 
 
-def in_turns(source: Source, embedder: Embedder, rounds: int) -> tuple[list[float], list[float]]:
+def in_turns(corpus: Corpus, embedder: Embedder, rounds: int) -> tuple[list[float], list[float]]:
     """Chunks a second of ingestion and of the bare encoder, A B A B; the order within a pair alternates."""
     whole_line: list[float] = []
     bare: list[float] = []
     for n in range(rounds):
         turns: list[tuple[list[float], Callable[[], float]]] = [
-            (whole_line, lambda: ingested_s(source, embedder)),
-            (bare, lambda: seconds(lambda: embedder.embed(source.texts))),
+            (whole_line, lambda: ingested_s(corpus, embedder)),
+            (bare, lambda: seconds(lambda: embedder.embed(corpus.texts))),
         ]
         for speeds, run in turns if n % 2 == 0 else reversed(turns):
-            speeds.append(len(source.texts) / run())
+            speeds.append(len(corpus.texts) / run())
     return whole_line, bare
 
 
-def stages(source: Source, embedder: Embedder) -> dict[str, float]:
-    """Seconds of each stage when it runs alone and one after the other: in a run they overlap."""
-    counting = 0.0
+def stages(corpus: Corpus, embedder: Embedder) -> dict[str, float]:
+    """Seconds of the encoder alone, and of all the rest in an ingestion whose encoder costs nothing."""
+    free = FreeEncoder(embedder)
+    timed: list[TimedStore] = []
 
-    def count_tokens(texts: Sequence[str]) -> list[int]:
-        nonlocal counting
-        started = time.perf_counter()
-        counts = embedder.count_tokens(texts)
-        counting += time.perf_counter() - started
-        return counts
+    def wrap(store: Any) -> TimedStore:
+        timed.append(TimedStore(store=store))
+        return timed[0]
 
-    read = {file: fetch(file, max_bytes=source.spec.source.max_file_bytes)[0] for file in source.files}
-    kinds = {file: media_type_of(file.uri, raw[:4096]) for file, raw in read.items()}
-
-    def parse_all() -> None:
-        for file, raw in read.items():
-            if (kind := kinds[file]) is not None:
-                parse(raw, uri=file.uri, media_type=kind)
-
-    parsing = seconds(parse_all)
-    preparing = seconds(lambda: [prepare(file, source.spec, count_tokens) for file in source.files])
-    started = time.perf_counter()
-    vectors = embedder.embed(source.texts)
-    embedding = time.perf_counter() - started
-    started = time.perf_counter()
-    bm25 = Bm25(average_terms=100)
-    sparse = [bm25.document(text) for text in source.texts]
-    weighing = time.perf_counter() - started
-    chunks = [chunk for item in source.prepared for chunk in item.chunks]
-    points = [Point(chunk=c, dense=v, sparse=s) for c, v, s in zip(chunks, vectors, sparse, strict=True)]
+    with new_workspace(free, wrap=wrap) as indexer:
+        rest = ingest(corpus.spec, indexer).duration_s
+    encoder = seconds(lambda: embedder.embed(corpus.texts))
+    written = timed[0].writing_s
     return {
-        "parse": parsing,
-        "chunk, without counting": preparing - parsing - counting,
-        "count tokens": counting,
-        "embed": embedding,
-        "BM25 weights": weighing,
-        "upsert": _upserting_s(points, embedder.dimension),
+        "embed": encoder,
+        "count tokens": free.counting_s,
+        "upsert": written,
+        "list, read, parse, chunk, weigh, account": max(rest - free.counting_s - written, 0.0),
     }
 
 
-def _upserting_s(points: Sequence[Point], dimension: int) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_store(Settings(), Path(folder) / "vectors")
-        store.create("docs", dimension=dimension, metadata={})
-        started = time.perf_counter()
-        for start in range(0, len(points), WINDOW):
-            store.upsert("docs", points[start : start + WINDOW])
-        store.flush()
-        elapsed = time.perf_counter() - started
-        store.close()
-    return elapsed
-
-
-def measure(root: Path, embedder: Embedder, arguments: argparse.Namespace) -> dict[str, Any]:
-    source = whole(root, embedder, limit=QUICK_FILES if arguments.quick else None)
-    rounds = sample(source, root, QUICK_CHUNKS if arguments.quick else SAMPLE_CHUNKS)
-    full = rounds if arguments.quick else source
+def measure_whole(root: Path, embedder: Embedder, arguments: argparse.Namespace) -> dict[str, Any]:
+    corpus = corpus_of(root, embedder)
+    rounds = sample(corpus, embedder, QUICK_CHUNKS if arguments.quick else SAMPLE_CHUNKS)
+    full = rounds if arguments.quick else corpus
     embedder.embed(rounds.texts[:64])  # warm
     first, second = first_and_second_run(full)
     bare_s = seconds(lambda: embedder.embed(full.texts))
@@ -255,7 +143,7 @@ def measure(root: Path, embedder: Embedder, arguments: argparse.Namespace) -> di
     }
 
 
-def print_measured(measured: dict[str, Any]) -> None:
+def print_whole(measured: dict[str, Any]) -> None:
     one, rounds = measured["one_pass"], measured["rounds"]
     speed, bare = one["n_chunks"] / one["duration_s"], one["n_chunks"] / one["bare_s"]
     print(
@@ -275,31 +163,67 @@ def print_measured(measured: dict[str, Any]) -> None:
     print(f"  ratio                 {spread(rounds['ratios'])}")
     total = sum(measured["stages_s"].values())
     rows = [(name, f"{taken:.2f}", f"{taken / total:.0%}") for name, taken in measured["stages_s"].items()]
-    print("\nstages of one round, each alone:")
+    print("\nstages of one round, the encoder alone and the rest without it:")
     print(table(("stage", "s", "share"), rows))
+
+
+def measure(data: Path, cache: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parts that were asked for."""
+    root, threads = data / "docs_technical" / "files", Settings.from_environment().n_threads
+    embedder = load_embedder(MODEL, cache_dir=cache, threads=threads)
+    quick, rounds, found = arguments.quick, 1 if arguments.quick else arguments.rounds, {}
+    if "whole" in arguments.part:
+        found["whole"] = measure_whole(root, embedder, arguments)
+    if "encoders" in arguments.part or "peers" in arguments.part:
+        plain = [f"**/*{suffix}" for suffix in (".md", ".rst", ".txt")]
+        n = QUICK_CHUNKS if quick else PEER_TEXTS
+        some = sample(corpus_of(root, embedder, include=plain), embedder, n)
+    if "encoders" in arguments.part:
+        found["encoders"] = measure_encoders(
+            some.texts[:n], QUESTIONS * 4, cache=cache, threads=threads, python=arguments.peers, rounds=rounds
+        )
+        limit = QUICK_CHUNKS if quick else None
+        found["losses"] = measure_losses(data, cache=cache, threads=threads, limit=limit)
+    if "unchanged" in arguments.part:
+        n_files = QUICK_FILES if quick else UNCHANGED_FILES
+        found["unchanged"] = measure_unchanged(root, embedder, n_files=n_files)
+    if "peers" in arguments.part and arguments.peers:
+        found["peers"] = measure_side_by_side(some, embedder, python=arguments.peers, rounds=rounds, n_texts=n)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="?", help="folder of the public data")
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs on the sample")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again")
+    parser.add_argument("--peers", default="", metavar="PYTHON", help="Python with LangChain and LlamaIndex")
+    parser.add_argument("--rounds", type=int, default=3, help="turns on the sample")
     parser.add_argument("--quick", action="store_true", help="one round of few chunks, no full pass")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    arguments.part = arguments.part or PARTS
     data = required_data(arguments.data, "docs_technical")
-    found = conditions(data)
+    conditioned = conditions(data)
     cache = Path(tempfile.mkdtemp())
     try:
-        threads = Settings.from_environment().n_threads
-        embedder = load_embedder("all-MiniLM-L6-v2", cache_dir=cache, threads=threads)
-        measured = measure(data / "docs_technical" / "files", embedder, arguments)
+        found = measure(data, cache, arguments)
     finally:
         shutil.rmtree(cache)
     if arguments.json:
-        print(json.dumps({"conditions": found, **measured}, indent=2))
+        print(json.dumps({"conditions": conditioned, **found}, indent=2))
         return
-    print_conditions(found)
-    print_measured(measured)
+    print_conditions(conditioned)
+    shown = {
+        "whole": print_whole,
+        "encoders": print_encoders,
+        "losses": print_losses,
+        "unchanged": print_unchanged,
+        "peers": print_side_by_side,
+    }
+    for part, measured in found.items():
+        shown[part](measured)
+    if "peers" in arguments.part and not arguments.peers:
+        print("\nLangChain and LlamaIndex were not measured: name a Python that has them with --peers PYTHON")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from llmops.clients.protocols import Filter, MetadataCondition, VectorStore
+from llmops.clients.protocols import Filter, MetadataCondition, SearchSettings, StoreSettings, VectorStore
 from llmops.clients.vectors.edge import EdgeStore
 from llmops.clients.vectors.server import ServerStore
 from llmops.errors import (
@@ -28,7 +29,10 @@ from llmops.errors import (
 )
 from llmops.records import Chunk, Point, SparseVector
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+]
 
 EVERYTHING = Filter(principals=None)
 NO_TERMS = SparseVector(indices=(), values=())
@@ -47,6 +51,7 @@ def point(
     acl: tuple[str, ...] = ("everyone",),
     metadata: Mapping[str, Any] | None = None,
     text: str = "text",
+    tenant: str = "",
 ) -> Point:
     """A point whose id is `number`; `dense` is made a unit vector."""
     vector = np.asarray(dense, dtype=np.float32)
@@ -65,6 +70,7 @@ def point(
         n_tokens=7,
         acl=acl,
         metadata=metadata or {},
+        tenant=tenant,
     )
     sparse = SparseVector(indices=tuple(weights), values=tuple(weights.values()))
     return Point(chunk=chunk, dense=vector / np.linalg.norm(vector), sparse=sparse)
@@ -121,6 +127,24 @@ def test_a_chunk_comes_back_exactly(store: VectorStore, name: str) -> None:
     [back] = store.scroll(name, where=EVERYTHING)
     assert back.chunk == sent.chunk
     assert {k: type(v) for k, v in back.chunk.metadata.items()} == {k: type(v) for k, v in metadata.items()}
+
+
+@pytest.mark.parametrize("tenant", ["", "acme", "4:acme", "ü\x1f3:", "\x1f"])
+def test_tenant_link_and_handed_context_come_back_exactly(store: VectorStore, name: str, tenant: str) -> None:
+    acl = ("everyone", "", "\x1fodd", "4:acme", f"\x1f4:{tenant}")
+    sent = replace(
+        point(1, acl=acl, tenant=tenant),
+        chunk=replace(
+            point(1, acl=acl, tenant=tenant).chunk,
+            url="https://wiki.example/page?id=7",
+            context="more text around the text",
+            context_start=3,
+            n_context_tokens=12,
+        ),
+    )
+    store.upsert(name, [sent])
+    [back] = store.scroll(name, where=Filter(principals=("\x1fodd",), tenant=tenant))
+    assert back.chunk == sent.chunk
 
 
 def test_vectors_come_back_to_a_millionth(store: VectorStore, name: str) -> None:
@@ -193,10 +217,90 @@ def test_only_a_shared_principal_makes_a_point_visible(store: VectorStore, name:
     assert ids(store, name, Filter(principals=None)) == [1, 2, 3, 4]
 
 
+def test_a_tenant_sees_its_own_points_only_in_every_form_of_asking(store: VectorStore, name: str) -> None:
+    whose = {1: "", 2: "acme", 3: "acm", 4: "Acme", 5: "4:acme", 6: "acme\x1f", 7: "\x1f4:acme"}
+    store.upsert(name, [point(n, tenant=tenant, document=f"d{n}") for n, tenant in whose.items()])
+    query = SparseVector(indices=(1,), values=(1.0,))
+    for number, tenant in whose.items():
+        where = Filter(principals=("everyone", "4:acmeeveryone", "\x1f4:acmeeveryone"), tenant=tenant)
+        hits = store.search(name, dense=point(1).dense, sparse=query, limit=10, where=where)
+        assert [[hit.chunk_id for hit in found] for found in hits] == [[chunk_id(number)]] * 2
+        assert ids(store, name, where) == [number]
+        assert list(store.fetch(name, [chunk_id(n) for n in whose], where=where)) == [chunk_id(number)]
+        assert store.count(name, where=where) == 1
+        narrowed = Filter(principals=("everyone",), tenant=tenant, metadata={"document_id": [f"d{n}" for n in whose]})
+        assert ids(store, name, narrowed) == [number]
+    assert ids(store, name, Filter(principals=("everyone",), tenant="other")) == []
+    assert ids(store, name, Filter(principals=None, tenant="other")) == list(whose)
+
+
+def test_no_score_tells_a_tenant_what_another_one_writes_about(store: VectorStore, name: str) -> None:
+    ours = [point(n, tenant="acme", terms={5: 1.0} if n == 1 else {6: 1.0}) for n in range(1, 5)]
+    store.upsert(name, ours)
+    where, query = Filter(principals=("everyone",), tenant="acme"), SparseVector(indices=(5,), values=(1.0,))
+    _, [before] = store.search(name, dense=None, sparse=query, limit=5, where=where)
+    store.upsert(name, [point(n, tenant="rival", terms={5: 1.0}) for n in range(11, 31)])
+    _, [after] = store.search(name, dense=None, sparse=query, limit=5, where=where)
+    assert (after.chunk_id, after.score) == (before.chunk_id, before.score)
+    assert after.score == pytest.approx(math.log((4 - 1 + 0.5) / (1 + 0.5) + 1), rel=1e-5)
+
+
+def test_set_access_changes_who_finds_a_document_and_nothing_else(store: VectorStore, name: str) -> None:
+    points = [point(n, document="guide" if n < 4 else "manual", acl=("staff",), tenant="acme") for n in range(1, 6)]
+    store.upsert(name, points)
+    vectors_before = {p.chunk.chunk_id: p.dense.tolist() for p in store.scroll(name, where=EVERYTHING)}
+    store.set_access(name, "guide", acl=("board", "\x1fodd"))
+
+    def seen(*principals: str, tenant: str = "acme") -> list[int]:
+        dense, _ = store.search(
+            name,
+            dense=point(1).dense,
+            sparse=None,
+            limit=9,
+            where=Filter(principals=principals, tenant=tenant),
+        )
+        return [UUID(hit.chunk_id).int for hit in dense]
+
+    assert (seen("staff"), seen("board"), seen("\x1fodd")) == ([4, 5], [1, 2, 3], [1, 2, 3])
+    assert seen("board", tenant="") == []
+    after = {p.chunk.chunk_id: p for p in store.scroll(name, where=EVERYTHING)}
+    assert {i: p.dense.tolist() for i, p in after.items()} == vectors_before
+    assert after[chunk_id(1)].chunk == replace(points[0].chunk, acl=("board", "\x1fodd"))
+    assert after[chunk_id(5)].chunk == points[4].chunk
+    store.set_access(name, "guide", acl=())
+    assert (seen("board"), seen("staff")) == ([], [4, 5])
+    store.set_access(name, "unknown", acl=("staff",))
+    assert store.count(name, where=EVERYTHING) == 5
+
+
+def test_documents_are_listed_with_their_points_and_removed_many_at_once(store: VectorStore, name: str) -> None:
+    assert store.document_ids(name) == {}
+    store.upsert(name, [point(n, document=f"d{n // 3}", tenant=f"t{n % 2}") for n in range(1, 1201)])
+    listed = store.document_ids(name)
+    assert (listed["d0"], listed["d1"], listed["d400"], len(listed)) == (2, 3, 1, 401)
+    store.delete_documents(name, [f"d{n}" for n in range(5, 400)])
+    store.delete_documents(name, [])
+    store.delete_documents(name, ["unknown"])
+    assert store.document_ids(name) == {"d0": 2, "d1": 3, "d2": 3, "d3": 3, "d4": 3, "d400": 1}
+    one = Filter(principals=None, metadata={"document_id": "d4"})
+    assert store.count(name, where=one) == 3
+
+
+def test_points_can_be_read_without_their_vectors(store: VectorStore, name: str) -> None:
+    store.upsert(name, [point(n) for n in range(1, 6)])
+    listed = list(store.scroll(name, where=EVERYTHING, batch=2, vectors=False))
+    fetched = store.fetch(name, [chunk_id(2)], where=EVERYTHING, vectors=False)
+    assert [p.chunk for p in listed] == [point(n).chunk for n in range(1, 6)]
+    assert fetched[chunk_id(2)].chunk == point(2).chunk
+    assert {p.dense.shape for p in [*listed, *fetched.values()]} == {(0,)}
+    assert {p.sparse for p in [*listed, *fetched.values()]} == {NO_TERMS}
+
+
 def oracle(chunk: Chunk, where: Filter) -> bool:
     """The meaning of a filter, in plain Python."""
-    if where.principals is not None and not set(where.principals) & set(chunk.acl):
-        return False
+    if where.principals is not None:
+        if where.tenant != chunk.tenant or not set(where.principals) & set(chunk.acl):
+            return False
     return all(holds(chunk, key, condition) for key, condition in (where.metadata or {}).items())
 
 
@@ -234,10 +338,21 @@ def random_filter(rng: random.Random) -> Filter:
         "absent": [1, "x", bounds],
     }
     chosen = rng.sample(sorted(conditions), rng.choice([0, 1, 1, 2, 3]))
-    return Filter(principals=principals, metadata={key: rng.choice(conditions[key]) for key in chosen})
+    metadata = {key: rng.choice(conditions[key]) for key in chosen}
+    return Filter(principals=principals, metadata=metadata, tenant=rng.choice(["", "", "acme", "b"]))
 
 
-def test_random_filters_mean_what_plain_python_says(store: VectorStore, name: str) -> None:
+INDEXED = StoreSettings(
+    index_fields={"lang": "keyword", "tags": "keyword", "year": "number", "draft": "number", "score": "number"}
+)
+
+
+@pytest.mark.parametrize("settings", [StoreSettings(), INDEXED], ids=["no field indexed", "fields indexed"])
+def test_random_filters_mean_what_plain_python_says(
+    store: VectorStore, name: str, settings: StoreSettings
+) -> None:
+    store.drop(name)
+    store.create(name, dimension=4, metadata={}, settings=settings)
     rng = random.Random(7)
     values: dict[str, list[Any]] = {
         "lang": ["en", "de", "fr", "1"],
@@ -253,6 +368,7 @@ def test_random_filters_mean_what_plain_python_says(store: VectorStore, name: st
             document=rng.choice(["guide", "manual", "other"]),
             acl=tuple(rng.sample(["everyone", "a", "b", "c"], rng.randint(0, 2))),
             metadata={key: rng.choice(of) for key, of in values.items() if rng.random() < 0.8},
+            tenant=rng.choice(["", "", "acme"]),
         )
         for number in range(1, 61)
     ]
@@ -343,6 +459,15 @@ def test_a_rare_term_outweighs_a_frequent_one_by_its_idf(store: VectorStore, nam
     assert hits[1].score == pytest.approx(1.0 * 1.5 * idf(n_points - 1), rel=1e-5)
 
 
+def test_a_point_that_is_removed_no_longer_makes_its_words_frequent(store: VectorStore, name: str) -> None:
+    store.upsert(name, [point(n, document="old" if n > 5 else "new", terms={n % 2: 1.0}) for n in range(1, 21)])
+    store.delete_document(name, "old")
+    query = SparseVector(indices=(0,), values=(1.0,))
+    for where in (EVERYTHING, Filter(principals=("everyone",))):
+        _, hits = store.search(name, dense=None, sparse=query, limit=9, where=where)
+        assert [hit.score for hit in hits] == [pytest.approx(math.log((5 - 2 + 0.5) / (2 + 0.5) + 1), rel=1e-5)] * 2
+
+
 def test_the_idf_of_a_term_does_not_depend_on_the_caller(store: VectorStore, name: str) -> None:
     store.upsert(name, [point(n, acl=("a",) if n < 3 else ("b",), terms={n % 2: 1.0}) for n in range(1, 9)])
     query = SparseVector(indices=(1,), values=(1.0,))
@@ -363,6 +488,15 @@ def test_searches_return_the_best_first_and_no_more_than_asked(store: VectorStor
     assert [UUID(hit.chunk_id).int for hit in dense] == [1, 2, 3, 4, 5]
     assert [UUID(hit.chunk_id).int for hit in sparse] == [30, 29, 28, 27, 26]
     assert dense[0].score == pytest.approx(1 / math.sqrt(1.01), abs=1e-5)
+
+
+def test_search_settings_do_not_change_what_an_exact_search_finds(store: VectorStore, name: str) -> None:
+    store.upsert(name, [point(n, dense=(1, n / 10, 0, 0)) for n in range(1, 31)])
+    for settings in (SearchSettings(), SearchSettings(exact=True), SearchSettings(hnsw_ef=64, rescore=False)):
+        dense, _ = store.search(
+            name, dense=point(1).dense, sparse=None, limit=3, where=EVERYTHING, settings=settings
+        )
+        assert [UUID(hit.chunk_id).int for hit in dense] == [1, 2, 3]
 
 
 def test_a_search_without_a_vector_finds_nothing_there(store: VectorStore, name: str) -> None:

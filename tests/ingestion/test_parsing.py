@@ -600,7 +600,7 @@ def test_other_files_under_the_name_of_a_word_document_are_refused() -> None:
         ("README", b"text", "text/plain"),
         ("download", b"%PDF-1.7", "application/pdf"),
         ("a.bin", b"%PDF-1.7", None),
-        ("a.png", b"", None),
+        ("a.gif", b"", None),
         ("CORE", b"\x7fELF\0", None),
     ],
 )

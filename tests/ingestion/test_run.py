@@ -48,10 +48,11 @@ class Line:
         return path
 
     def run(self, spec: IngestionSpec | None = None, **options: bool) -> IngestReport:
-        report = ingest(spec or self.spec(), self.indexer, options=Options(**options))
-        n_known = report.n_indexed + report.n_unchanged + report.n_empty + report.n_skipped + report.n_failed
-        assert report.n_found == n_known
-        assert len(report.problems) == report.n_empty + report.n_skipped + report.n_failed
+        given = Options(**({"accept_removals": True} | options))
+        report = ingest(spec or self.spec(), self.indexer, options=given)
+        n_problems = report.n_empty + report.n_skipped + report.n_failed + report.n_parked
+        assert report.n_found == report.n_indexed + report.n_unchanged + n_problems
+        assert len(report.problems) == n_problems
         assert all(problem.reason for problem in report.problems)
         return report
 
@@ -219,11 +220,11 @@ def test_a_file_that_becomes_empty_leaves_the_collection_and_says_so(line: Line)
 
 def test_binary_and_unknown_files_are_skipped_or_fail_with_a_reason(line: Line) -> None:
     line.write("gate.md", page("gate"))
-    line.write("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+    line.write("picture.bin", b"\x89PNG\r\n\x1a\n" + bytes(100))
     line.write("notes.txt", bytes(range(256)) * 10)
     report = line.run()
     assert {p.uri: (p.state, p.reason) for p in report.problems} == {
-        "picture.png": ("skipped", "no parser for .png files"),
+        "picture.bin": ("skipped", "no parser for .bin files"),
         "notes.txt": ("failed", "is binary data, not text"),
     }
     assert not report.is_complete
@@ -331,20 +332,32 @@ def test_a_part_that_cannot_be_listed_removes_nothing(line: Line) -> None:
     assert (line.collection(), line.uris()) == ("handbook-2", {"gate.md"})
 
 
-@pytest.mark.parametrize(
-    "change", [{"acl": ["team-a", "team-b"]}, {"metadata": {"product": "gate", "internal": True}}]
-)
-def test_new_permissions_or_metadata_are_written_without_embedding(line: Line, change: dict[str, Any]) -> None:
+def test_new_metadata_is_written_without_embedding(line: Line) -> None:
     line.write("gate.md", page("gate"))
     line.run()
     before = line.points()
+    change = {"metadata": {"product": "gate", "internal": True}}
     report = line.run(line.spec(source=change))
     assert (report.n_indexed, report.n_embedded, report.n_reused) == (1, 0, 3)
     for chunk_id, point in line.points().items():
         np.testing.assert_array_equal(point.dense, before[chunk_id].dense)
-        assert point.chunk.acl == tuple(sorted(change.get("acl", ["everyone"])))
-        assert dict(point.chunk.metadata) == change.get("metadata", {})
+        assert dict(point.chunk.metadata) == change["metadata"]
     assert line.run(line.spec(source=change)).n_unchanged == 1
+
+
+def test_new_readers_are_written_and_nothing_else_is(line: Line) -> None:
+    line.write("gate.md", page("gate"))
+    line.write("broken.txt", bytes(range(256)) * 4)
+    line.run()
+    before = line.points()
+    change = {"acl": ["team-b", "team-a"]}
+    report = line.run(line.spec(source=change))
+    assert (report.n_indexed, report.n_unchanged, report.n_failed, report.n_permissions) == (0, 1, 1, 2)
+    for chunk_id, point in line.points().items():
+        np.testing.assert_array_equal(point.dense, before[chunk_id].dense)
+        assert point.chunk.acl == ("team-a", "team-b")
+    assert {row.acl for row in line.rows().values()} == {("team-a", "team-b")}
+    assert line.run(line.spec(source=change)).n_permissions == 0
 
 
 def test_another_chunking_needs_a_rebuild(line: Line) -> None:
@@ -520,4 +533,5 @@ def test_progress_counts_every_document_once(line: Line) -> None:
     indexed = [p.n_done for p in told if p.stage == "index"]
     assert indexed == sorted(indexed)
     assert (indexed[-1], told[-1].n_embedded) == (4, report.n_embedded)
-    assert {p.n_documents for p in told} == {4}
+    assert {p.n_documents for p in told if p.stage != "list"} == {4}
+    assert [p.n_done for p in told if p.stage == "list"] == [4]

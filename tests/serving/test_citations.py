@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.records import Chunk, Hit, Passage
-from llmops.serving.citations import CitationFilter
+from llmops.retrieval import pack
+from llmops.retrieval.spec import PackSpec
+from llmops.serving.citations import CitationFilter, cite
 
 
 def passages(n: int) -> tuple[Passage, ...]:
@@ -113,3 +117,56 @@ def test_every_marker_that_leaves_names_a_passage_or_follows_a_word(text: str) -
 @pytest.mark.parametrize("piece", [" ", "[", "[1", "[1]", "[9] ", " ["])
 def test_a_long_text_at_once_is_no_trouble(piece: str) -> None:
     filtered(piece * 100_000 + "x")
+
+
+# A passage made of several stretches of its document
+
+DOCUMENT = "The desk opens at nine.\n\nA badge costs five euros.\n\nLunch is at noon."
+
+
+def joined() -> Passage:
+    """Three neighbours as one passage; the second was the best hit."""
+    hits = []
+    for ordinal, (start, end) in enumerate([(0, 23), (25, 50), (52, 69)]):
+        chunk = replace(
+            passages(1)[0].hit.chunk,
+            chunk_id=f"chunk-{ordinal}",
+            ordinal=ordinal,
+            text=DOCUMENT[start:end],
+            start=start,
+            end=end,
+            locator=f"line {2 * ordinal + 1}",
+        )
+        rank = (2, 1, 3)[ordinal]
+        hits.append(Hit(chunk=chunk, rank=rank, score=1 / rank, dense_score=None, sparse_score=None))
+    (made,) = pack(sorted(hits, key=lambda hit: hit.rank), budget_tokens=100, spec=PackSpec(merge=True))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("said", "chunk_id", "locator"),
+    [
+        ("You pay five euros for a badge [1].", "chunk-1", "line 3"),
+        ("A badge costs five euros. The desk opens at nine. [1]", "chunk-0", "line 1"),
+        ("It opens at nine [1]", "chunk-0", "line 1"),
+        ("At noon there is lunch [1, 1].", "chunk-2", "line 5"),
+        ("I do not know [1].", "chunk-1", "line 3"),
+        ("[1]", "chunk-1", "line 3"),
+    ],
+)
+def test_a_quote_is_the_stretch_that_the_sentence_means(said: str, chunk_id: str, locator: str) -> None:
+    for pieces in ([said], list(said)):
+        citations = CitationFilter([joined()])
+        for piece in pieces:
+            citations.feed(piece)
+        citations.finish()
+        [citation] = citations.citations
+        assert (citation.chunk_id, citation.locator) == (chunk_id, locator)
+        assert citation.text in DOCUMENT
+
+
+def test_a_quote_of_one_stretch_is_all_that_was_handed_over() -> None:
+    chunk = replace(passages(1)[0].hit.chunk, text="five euros", context=DOCUMENT[25:50], context_start=25)
+    hit = Hit(chunk=chunk, rank=1, score=1.0, dense_score=None, sparse_score=None)
+    for passage in (Passage(number=1, hit=hit), *pack([hit], budget_tokens=100)):
+        assert cite(passage).text == "A badge costs five euros."

@@ -20,7 +20,14 @@ from llmops.tokens.terms import STOP_WORDS
         ("snake_case kebab-case dotted.name", ["snake", "case", "kebab", "case", "dot", "name"]),
         ("k8s v1.2 2024", ["k8s", "v1", "2", "2024"]),
         ("ﬁle ＡＢＣ", ["file", "abc"]),
-        ("日本語のテキスト", ["日本語のテキスト"]),
+        ("日本語のテキスト", ["日本", "本語", "語の", "のテ", "テキ", "キス", "スト"]),
+        ("GPU图形2024年", ["gpu", "图形", "2024", "年"]),
+        ("서울은 수도", ["서울", "울은", "수도"]),
+        ("हिन्दी भाषाओं", ["हिन्द", "भाष"]),
+        ("الكِتابُ الكتب", ["كتاب", "كتب"]),
+        ("Новые машины", ["нов", "машин"]),
+        ("βars of κstudies", ["βar", "κstudi"]),
+        ("ế tiếng Việt", ["ế", "tiếng", "việt"]),
         ("run run running", ["run", "run", "run"]),
         ("what is this and where", []),
         ("", []),
@@ -62,3 +69,18 @@ def test_many_threads_stem_alike() -> None:
     alone = [terms(word) for word in words]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(terms, words)) == alone
+
+
+def test_a_word_is_found_inside_a_text_without_spaces() -> None:
+    text = terms("所有员工每年都可以休假三十天。")
+    assert set(terms("休假")) <= set(text)
+    assert not set(terms("工资")) & set(text)
+
+
+def test_latin_texts_keep_the_terms_that_collections_were_made_with() -> None:
+    """Sparse vectors are stored: a change here would need every collection to be built again."""
+    text = "Überprüfung der naïve Größen — l’été, señor; façade x² №5 µm ﬁn K8s’s e\u0301tat, ŁÓDŹ"
+    assert terms(text) == [
+        *("überprüfung", "der", "naïv", "größen", "l", "été", "señor", "façad"),
+        *("x2", "no5", "μm", "fin", "k8s", "s", "état", "łódź"),
+    ]

@@ -18,6 +18,8 @@ from llmops.cli import (
     evals,
     guard,
     ingest,
+    ingest_documents,
+    ingest_jobs,
     init,
     key,
     lineage,
@@ -27,10 +29,15 @@ from llmops.cli import (
     search,
     trace,
     up,
+    worker,
 )
 from llmops.errors import LlmopsError
 
-_ORDER = tuple("init up doctor ingest search ask prompt guard eval release lineage trace audit key schema".split())
+__all__ = ["app", "ingest_documents", "ingest_jobs", "run"]
+
+_ORDER = tuple(
+    "init up doctor ingest search ask prompt guard eval release lineage trace audit key worker schema".split()
+)
 
 
 class _InOrder(TyperGroup):
@@ -63,6 +70,7 @@ app.command("lineage")(lineage.lineage)
 app.add_typer(trace.app, name="trace")
 app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
+app.command("worker")(worker.worker)
 app.command("schema")(schema.schema)
 
 

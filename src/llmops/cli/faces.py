@@ -17,7 +17,7 @@ import orjson
 
 from llmops import errors
 from llmops.clients.sse import EventSplitter, data_of
-from llmops.errors import LlmopsError, RequestError, StorageError, WorkspaceBusyError
+from llmops.errors import ConfigurationError, LlmopsError, RequestError, StorageError, WorkspaceBusyError
 from llmops.evals.report import SuiteReport
 from llmops.ingestion.report import Progress
 from llmops.ingestion.run import Options
@@ -47,6 +47,8 @@ class Face(Protocol):
 
     def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]: ...
 
+    def operate(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]: ...
+
 
 @contextmanager
 def open_face(root: Path) -> Iterator[Face]:
@@ -64,6 +66,39 @@ def open_face(root: Path) -> Iterator[Face]:
     workspace = Workspace(root, settings, command=" ".join(["llmops", *sys.argv[1:3]]))
     try:
         yield LocalFace(workspace)
+    finally:
+        workspace.close()
+
+
+def queue_of(root: Path, method: str, path: str, body: Mapping[str, Any]) -> Any:
+    """`/api/jobs` of the gateway on this workspace; without one, the same from the queues themselves.
+
+    Raises:
+        ConfigurationError: nothing takes embedded jobs while no gateway runs.
+    """
+    load_files(root)
+    settings = Settings.from_environment()
+    owner = None if settings.qdrant_url else find_owner(root)
+    if owner is not None and owner.url:
+        return OwnerFace(owner).queue(method, path, body)
+    if not settings.qdrant_url:
+        problem = f"no gateway runs on the workspace {str(root)!r}, and nothing else takes jobs there"
+        raise ConfigurationError(f"{problem}; start `llmops up`, or use `llmops ingest run`")
+    from llmops.gateway.jobs import job_json
+    from llmops.workspace.queues import open_jobs
+
+    workspace = Workspace(root, settings, command="llmops ingest")
+    try:
+        jobs = open_jobs(workspace, takes=())
+        try:
+            if method == "GET":
+                return [job_json(job) for job in jobs.list()]
+            if path.endswith("/cancel"):
+                return job_json(jobs.cancel(path.strip("/").removesuffix("/cancel")))
+            options = Options(**{name: value for name, value in body.items() if name != "pipeline"})
+            return job_json(jobs.get(jobs.submit(workspace.pipeline(body["pipeline"]).name, options)))
+        finally:
+            jobs.close()
     finally:
         workspace.close()
 
@@ -118,6 +153,12 @@ class LocalFace:
 
         spec = self.workspace.files.pipeline(pipeline)
         return wire.report(self.workspace.ingest(spec, options=options, on_progress=on_progress))
+
+    def operate(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One of the gateway's operations on documents, by its name."""
+        from llmops.gateway import operations
+
+        return operations.operation(operation)(self.workspace, body)
 
     def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]:
         prepared = prepare(self.workspace, suite, target)
@@ -194,6 +235,11 @@ class OwnerFace:
                 return report
         raise StorageError("the gateway stopped before the ingestion was done; run the command again")
 
+    def operate(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """As `LocalFace.operate`, done by the owner."""
+        done: dict[str, Any] = orjson.loads(b"".join(self._post(f"/api/ingest/{operation}", body, ())))
+        return done
+
     def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]:
         body = {"suite": suite, **asdict(target)}
         for value in self._told("/api/eval", body):
@@ -203,6 +249,11 @@ class OwnerFace:
                 done: dict[str, Any] = value
                 return done
         raise StorageError("the gateway stopped before the suite was done; run the command again")
+
+    def queue(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """A call of `/api/jobs`."""
+        sent = orjson.dumps(body) if method == "POST" else b""
+        return orjson.loads(b"".join(self._send(method, f"/api/jobs{path}", sent, {})))
 
     def lineage(self, inference_id: str) -> dict[str, Any]:
         """What shaped an answer, be its trace still on its way to the ledger."""

@@ -43,6 +43,9 @@ def run(
         bool, typer.Option(help="Build or update a candidate; `llmops release promote` lets it answer.")
     ] = False,
     allow_empty: Annotated[bool, typer.Option(help="Remove all documents when the source is empty.")] = False,
+    accept_removals: Annotated[
+        bool, typer.Option(help="Remove what is gone, also when it is more than sync.max_removed_share.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,10 +60,12 @@ def run(
     with open_face(workspace) as face:
         for name in names:
             with _progress(name, quiet=as_json) as show:
-                options = Options(rebuild=rebuild, beside=beside, allow_empty=allow_empty)
+                options = Options(
+                    rebuild=rebuild, beside=beside, allow_empty=allow_empty, accept_removals=accept_removals
+                )
                 reports.append(face.ingest(name, options=options, on_progress=show))
             if not as_json:
-                _print_report(reports[-1])
+                print_report(reports[-1])
     if as_json:
         print_json(reports)
     if not names:
@@ -115,10 +120,16 @@ def _print_status(item: dict[str, Any]) -> None:
         )
 
 
-def _print_report(report: dict[str, Any]) -> None:
-    parts = [f"{report[f'n_{state}']} {state}" for state in ("indexed", "unchanged", "empty", "skipped", "failed")]
+_STATES = "indexed unchanged empty skipped failed parked duplicate refused expired".split()
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """What one run did, for people."""
+    parts = [f"{report[f'n_{state}']} {state}" for state in _STATES]
     counts = ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing to do"
-    removed = f"; {report['n_removed']} removed" if report["n_removed"] else ""
+    others = {"removed": report["n_removed"], "with other readers": report["n_permissions"]}
+    others["erased for good and left out"] = report["n_forgotten"]
+    removed = "".join(f"; {n} {what}" for what, n in others.items() if n)
     print(f"{report['name']}: {report['n_found']} documents found: {counts}{removed}")
     seconds = report["duration_s"]
     reused = f", {report['n_reused']} kept their vectors" if report["n_reused"] else ""
@@ -131,6 +142,8 @@ def _print_report(report: dict[str, Any]) -> None:
             f"collection:{report['name']}`"
         )
     _print_problems(report["problems"])
+    if report["held"]:
+        print(f"  held: {report['held']}")
     for problem in report["listing_problems"]:
         print(f"  could not be listed, so nothing was removed and no new collection took over: {problem}")
 
@@ -178,11 +191,11 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task(name, total=None, chunks="")
 
         def show(progress: Progress) -> None:
-            verb = "comparing" if progress.stage == "scan" else "indexing"
+            verb = {"list": "listing", "scan": "comparing", "index": "indexing"}[progress.stage]
             bar.update(
                 task,
                 description=f"{name}: {verb}",
-                total=progress.n_documents,
+                total=progress.n_documents or None,
                 completed=progress.n_done,
                 chunks=f"{progress.n_embedded} chunks embedded",
             )

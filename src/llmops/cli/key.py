@@ -27,12 +27,13 @@ def create(
     principal: Annotated[
         list[str] | None, typer.Option("--principal", help="What the key's holder may read; repeatable.")
     ] = None,
+    tenant: Annotated[str, typer.Option(help="Its holder sees this tenant's documents and no others.")] = "",
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key; it is shown once. From then on the gateway asks every caller for one."""
     with _book(workspace) as book:
-        key, secret = book.create(name, role=role, principals=principal or [])
+        key, secret = book.create(name, role=role, principals=principal or [], tenant=tenant)
     if as_json:
         print_json({**asdict(key), "key": secret})
     else:
@@ -49,7 +50,8 @@ def show(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None
         return
     for key in keys:
         state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "valid"
-        print(f"{key.key_id}  {state:18}  {key.role:15}  {key.name}  {', '.join(key.principals)}".rstrip())
+        tenant = f"  (tenant {key.tenant})" if key.tenant else ""
+        print(f"{key.key_id}  {state:18}  {key.role:15}  {key.name}  {', '.join(key.principals)}{tenant}".rstrip())
 
 
 @app.command("revoke")

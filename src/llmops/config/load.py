@@ -17,6 +17,7 @@ from llmops.errors import SpecError
 
 S = TypeVar("S", bound=Spec)
 _MAX_SPEC_BYTES = 1_000_000
+_TAGS = ("type", "strategy")  # fields that say which of several sections this is
 
 
 def load_spec(kind: type[S], path: Path) -> S:
@@ -119,7 +120,7 @@ def _fields_at(kind: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """Names of the fields that may stand where `loc` points."""
     models: list[type[BaseModel]] = [kind]
     for part in loc:
-        tagged = [m for m in models if "type" in m.model_fields and part in _values_of(m, "type")]
+        tagged = [m for m in models if any(part in _values_of(m, tag) for tag in _TAGS if tag in m.model_fields)]
         nested = [m.model_fields[part].annotation for m in models if part in m.model_fields]
         models = tagged or [model for annotation in nested for model in _models_in(annotation)] or models
     return [name for model in models for name in model.model_fields]

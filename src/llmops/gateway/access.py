@@ -43,7 +43,8 @@ class Doors:
 class Access:
     """Checks host, origin, key, role and declared size, and leaves the `Caller` in the request's state.
 
-    An administrator may ask with the eyes of others (`X-Llmops-Principals: a,b`); nobody else's header counts.
+    An administrator may ask with the eyes of others (`X-Llmops-Principals: a,b`, `X-Llmops-Tenant: t`); nobody
+    else's headers count.
     """
 
     def __init__(self, app: ASGIApp, doors: Doors) -> None:
@@ -69,6 +70,8 @@ class Access:
         caller = self._caller(headers)
         if caller.role == "admin" and (asked := headers.get("x-llmops-principals")) is not None:
             caller = replace(caller, principals=tuple(dict.fromkeys((*asked.split(","), EVERYONE))))
+        if caller.role == "admin" and (tenant := headers.get("x-llmops-tenant")) is not None:
+            caller = replace(caller, tenant=tenant)
         if path.startswith("/api/") and caller.role != "admin":
             raise ForbiddenError(f"{path} is for administrators; use a key with the role 'admin'")
         if scope["method"] == "POST" and caller.role not in _ASKING_ROLES:

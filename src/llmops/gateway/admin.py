@@ -39,6 +39,7 @@ class IngestBody(BaseModel):
     rebuild: bool = False
     beside: bool = False
     allow_empty: bool = False
+    accept_removals: bool = False
 
 
 class EvalBody(BaseModel):
@@ -105,7 +106,7 @@ async def _evaluate(prepared: Prepared, latest: list[Any]) -> dict[str, Any]:
 
 
 def _ingest(workspace: Workspace, pipeline: IngestionSpec, body: IngestBody, latest: list[Any]) -> dict[str, Any]:
-    options = Options(rebuild=body.rebuild, beside=body.beside, allow_empty=body.allow_empty)
+    options = Options(**body.model_dump(exclude={"pipeline"}))
     try:
         done = workspace.ingest(
             pipeline, options=options, on_progress=lambda progress: latest.append(asdict(progress))

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.routing import Route
 
 from llmops.errors import LlmopsError, NotFoundError, StorageError
-from llmops.gateway import admin, chat, errors, health, knowledge
+from llmops.gateway import admin, chat, errors, health, jobs, knowledge, sources, vectors
 from llmops.gateway.access import Access, Doors
 from llmops.gateway.instruments import Instruments
 from llmops.workspace.opened import Workspace
+
+if TYPE_CHECKING:
+    from llmops.jobs.engine import Jobs
 
 _CONSOLE = Path(__file__).parent / "console"
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -25,15 +29,18 @@ _POLICY = (
     "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_REFRESH_EVERY_S = 1.0
+_REFRESH_EVERY_S = 0.5
 _log = logging.getLogger("llmops.gateway")
 
 
-def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> FastAPI:
+def create_app(
+    workspace: Workspace, *, token: str, is_local: bool = True, queues: Callable[[], Jobs] | None = None
+) -> FastAPI:
     """An application over an open workspace.
 
     Args:
         token: what the owner's CLI shows to be let into `/api`.
+        queues: the job queues, opened when they are first asked for; None for an application without.
         is_local: it will listen on loopback only; elsewhere a key is asked for even when there is none.
 
     Raises:
@@ -42,6 +49,7 @@ def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> Fa
     app = FastAPI(title="llmops", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.workspace = workspace
     app.state.instruments = Instruments(workspace.writer)
+    app.state.queues = queues
     workspace.observers.append(app.state.instruments.observe)
     for name in workspace.files.routes:
         try:
@@ -50,7 +58,7 @@ def create_app(workspace: Workspace, *, token: str, is_local: bool = True) -> Fa
             _log.warning("route %r cannot answer yet: %s", name, error)  # the others can; /readyz says it too
     # The hot path goes past FastAPI's dependency solving, a fifth of a request; its route there is for the schema.
     app.router.routes.append(Route("/v1/chat/completions", chat.chat_completions, methods=["POST"]))
-    for module in (chat, knowledge, health, admin):
+    for module in (chat, knowledge, health, admin, jobs, vectors, sources):
         app.include_router(module.router)
     _serve_console(app)
     errors.install(app)
@@ -72,7 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _follow(workspace: Workspace) -> None:
-    """Take up what other processes changed: aliases and keys, within a second."""
+    """Take up what other processes changed: aliases, keys and groups, within a second."""
     while True:
         await asyncio.sleep(_REFRESH_EVERY_S)
         try:

@@ -43,7 +43,7 @@ def list_folder(source: FolderSource, root: Path, *, spec_file: str) -> Listing:
         problem = f"no folder {str(root)!r}; mend the path (it is relative to this file)"
         raise SpecError(spec_file, problem, field="source.path")
     listing = Listing()
-    include, exclude = _matcher(source.include), _matcher(source.exclude)
+    include, exclude = matcher(source.include), matcher(source.exclude)
     for path in _walk(root, listing, source.follow_symlinks):
         uri = path.relative_to(root).as_posix()
         if not include.match(uri) or exclude.match(uri):
@@ -109,7 +109,7 @@ def fetch(file: SourceFile, *, max_bytes: int) -> tuple[bytes, str]:
 
 
 @lru_cache(maxsize=256)
-def _matcher(globs: tuple[str, ...]) -> re.Pattern[str]:
+def matcher(globs: tuple[str, ...]) -> re.Pattern[str]:
     """Globs as one expression: `**/` is any depth, `*` and `?` stay within a name."""
     return re.compile("|".join(f"(?:{_regex(glob)})\\Z" for glob in globs) or r"(?!)", re.DOTALL)
 

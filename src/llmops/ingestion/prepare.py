@@ -1,150 +1,311 @@
-"""Reading ahead: one thread turns files into chunks while the encoder works on the ones before."""
+"""Reading ahead: threads turn documents into chunks while the encoder works on the ones before."""
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import Any
 
 from llmops.config import digest
-from llmops.errors import DocumentError, EmptyDocumentError
-from llmops.ingestion.chunking import chunk
-from llmops.ingestion.folder import SourceFile, fetch
+from llmops.errors import (
+    DocumentError,
+    DocumentGoneError,
+    DocumentRefusedError,
+    EmptyDocumentError,
+    SourceDeniedError,
+    SourceError,
+)
+from llmops.ingestion.boilerplate import without
+from llmops.ingestion.chunking import chunk_document
+from llmops.ingestion.duplicates import signature
+from llmops.ingestion.governance.apply import Governed, govern
+from llmops.ingestion.listing import document_id
 from llmops.ingestion.parsing import PARSER_VERSION, media_type_of, parse
+from llmops.ingestion.sources.protocol import Fetched, Item, Source
 from llmops.ingestion.spec import IngestionSpec
 from llmops.records import Chunk, Document, DocumentState
 
 _AHEAD = 64
-_NAMESPACE = uuid.UUID("8d0f3c1e-6c0b-5c41-9d52-6f1f2f0e9a10")
+_LOCAL = ("folder", "push", "jsonl", "git", "langchain", "confluence_export", "slack_export")
+EXPIRES = "expires"
+"""A document's own metadata field: the date (ISO 8601) from which it must not be found."""
+
+ACL_LABEL = "acl"
+"""Label of a document whose readers are "unknown" (it is hidden) or were "fetched" with it."""
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How documents of one run are read and cut.
+
+    Attributes:
+        window: word pieces that the encoder reads.
+        boilerplate: digests of blocks that are cut out.
+    """
+
+    spec: IngestionSpec
+    source: Source
+    count_tokens: CountTokens
+    window: int
+    boilerplate: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A file on its way: its chunks, or the state and reason why there are none."""
+    """A document on its way: its chunks, or the state and reason why there are none.
+
+    Attributes:
+        item: as it was listed; its `acl` is what fetching told, where that tells more.
+        is_gone: the source has it no more.
+        source_error: what its source said, when it failed for that reason; "" otherwise.
+    """
 
     document_id: str
-    uri: str
+    item: Item
     title: str
     n_bytes: int
     content_hash: str
     fingerprint: str
+    listed: str
     state: DocumentState
     reason: str
     chunks: tuple[Chunk, ...]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    signature: bytes | None = None
+    expires_at: datetime | None = None
+    is_gone: bool = False
+    source_error: str = ""
+
+    @property
+    def uri(self) -> str:
+        return self.item.uri
 
 
-def document_id(spec: IngestionSpec, uri: str) -> str:
-    """Stable for a spec and a path: a new version of a file replaces the old one."""
-    return uuid.uuid5(_NAMESPACE, f"{spec.name}\n{uri}").hex
+def fingerprint(spec: IngestionSpec, item: Item, content_hash: str) -> str:
+    """Changes with the bytes, the metadata and the way documents are read, and not with who may read them."""
+    return digest([content_hash, _how(spec), dict(item.metadata), item.title, item.url])
 
 
-def fingerprint(spec: IngestionSpec, content_hash: str) -> str:
-    """Changes with the bytes, the permissions, the metadata and the way files are read."""
-    source = spec.source
-    return digest([content_hash, sorted(source.acl), source.metadata, PARSER_VERSION])
+def listed_mark(spec: IngestionSpec, item: Item, version: str = "") -> str:
+    """Changes with the version that the source gives and the way documents are read; "" without a version."""
+    said = version or item.version
+    return digest([said, _how(spec), dict(item.metadata), item.title, item.url]) if said else ""
 
 
-def prepare(file: SourceFile, spec: IngestionSpec, count_tokens: CountTokens) -> Prepared:
-    """Fetch, parse and chunk one file; whatever is wrong with it becomes a state and a reason."""
-    content_hash, mark, title = "", "", file.uri
-    state: DocumentState = "failed"
-    reason = ""
-    chunks: list[Chunk] = []
+def _how(spec: IngestionSpec) -> list[Any]:
+    governance = spec.governance.model_dump(mode="json", exclude_defaults=True)
+    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None]
+
+
+def prepare(item: Item, recipe: Recipe) -> Prepared:
+    """Fetch, parse, govern and chunk one document; whatever is wrong with it becomes a state and a reason."""
+    spec = recipe.spec
+    key = document_id(spec, item.uri)
+    base = Prepared(
+        document_id=key,
+        item=item,
+        title=item.title or item.uri,
+        n_bytes=item.n_bytes or 0,
+        content_hash="",
+        fingerprint="",
+        listed=listed_mark(spec, item),
+        state="failed",
+        reason="",
+        chunks=(),
+    )
     try:
-        raw, content_hash = fetch(file, max_bytes=spec.source.max_file_bytes)
-        mark = fingerprint(spec, content_hash)
-        media_type = media_type_of(file.uri, raw[:4096])
-        if media_type is None:
-            state, reason = "skipped", f"no parser for {PurePosixPath(file.uri).suffix or 'this kind of'} files"
-        else:
-            document = _document(file, raw, content_hash, media_type, spec)
-            title = document.title
-            chunks = chunk(
-                document,
-                count_tokens=count_tokens,
-                max_tokens=spec.chunk.max_tokens,
-                min_tokens=spec.chunk.min_tokens,
-            )
-            state = "indexed"
-    except EmptyDocumentError as error:
-        state, reason = "empty", str(error)
+        fetched = recipe.source.fetch(item, max_bytes=spec.source.max_file_bytes)
+    except DocumentGoneError as error:
+        return replace(base, reason=str(error), is_gone=True)
     except DocumentError as error:
-        reason = str(error)
-    return Prepared(
-        document_id=document_id(spec, file.uri),
-        uri=file.uri,
-        title=title,
-        n_bytes=file.n_bytes,
+        return replace(base, reason=str(error))
+    except SourceDeniedError:
+        raise
+    except SourceError as error:
+        return replace(base, reason=str(error), source_error=str(error))
+    content_hash = hashlib.sha256(fetched.raw).hexdigest()
+    known = replace(
+        base,
+        item=item if fetched.acl is None else replace(item, acl=fetched.acl),
+        n_bytes=len(fetched.raw),
         content_hash=content_hash,
-        fingerprint=mark,
-        state=state,
-        reason=reason,
+        fingerprint=fingerprint(spec, item, content_hash),
+        listed=listed_mark(spec, item, fetched.version),
+    )
+    try:
+        return _cut(known, fetched, recipe)
+    except EmptyDocumentError as error:
+        return replace(known, state="empty", reason=str(error))
+    except DocumentRefusedError as error:
+        return replace(known, state="refused", reason=str(error))
+    except DocumentError as error:
+        return replace(known, reason=str(error))
+
+
+def _cut(known: Prepared, fetched: Fetched, recipe: Recipe) -> Prepared:
+    spec, item = recipe.spec, known.item
+    media_type = fetched.media_type or item.media_type or media_type_of(item.uri, fetched.raw[:4096])
+    if media_type is None:
+        return replace(known, state="skipped", reason=f"no parser for {_kind(item.uri)} files")
+    governed, problems, n_cut = _document(known, fetched, media_type, recipe)
+    document = governed.document
+    expires_at = expiry(document, item, spec)
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        reason = f"expired on {expires_at:%Y-%m-%d}"
+        return replace(known, title=document.title, state="expired", reason=reason, expires_at=expires_at)
+    chunks = chunk_document(document, spec.chunk, count_tokens=recipe.count_tokens, window=recipe.window)
+    labels = {**governed.labels, **({"boilerplate_blocks": n_cut} if n_cut else {})}
+    return replace(
+        known,
+        title=document.title,
+        state="indexed",
+        reason="; ".join(problems)[:2000],
         chunks=tuple(chunks),
+        labels={**labels, **_told(item, fetched)},
+        signature=signature(document.text) if spec.clean.near_duplicates is not None else None,
+        expires_at=expires_at,
     )
 
 
-def _document(file: SourceFile, raw: bytes, content_hash: str, media_type: str, spec: IngestionSpec) -> Document:
-    parsed = parse(raw, uri=file.uri, media_type=media_type, max_bytes=spec.source.max_file_bytes)
-    return Document(
-        document_id=document_id(spec, file.uri),
-        uri=file.uri,
-        title=parsed.title,
+def _document(
+    known: Prepared, fetched: Fetched, media_type: str, recipe: Recipe
+) -> tuple[Governed, tuple[str, ...], int]:
+    """The document as it may be stored, what of it could not be read, and how many blocks were cut out."""
+    spec, item = recipe.spec, known.item
+    parsed = parse(fetched.raw, uri=item.uri, media_type=media_type, max_bytes=spec.source.max_file_bytes)
+    document = Document(
+        document_id=known.document_id,
+        uri=item.uri,
+        title=fetched.title or item.title or parsed.title,
         text=parsed.text,
         blocks=parsed.blocks,
         media_type=parsed.media_type,
-        content_hash=content_hash,
-        acl=tuple(sorted(spec.source.acl)),
-        metadata={**parsed.metadata, **spec.source.metadata},
+        content_hash=known.content_hash,
+        acl=tuple(sorted(item.acl or ())),
+        metadata={**parsed.metadata, **fetched.metadata, **item.metadata},
+        tenant=spec.tenant,
+        url=fetched.url or item.url,
     )
+    document, n_cut = without(document, recipe.boilerplate) if recipe.boilerplate else (document, 0)
+    return govern(document, spec.governance), parsed.problems, n_cut
+
+
+def read_documents(items: Sequence[Item], recipe: Recipe) -> Iterator[Document]:
+    """Documents as they are parsed, for measuring what repeats; those that cannot be read are left out."""
+    for item in items:
+        base = document_id(recipe.spec, item.uri)
+        try:
+            fetched = recipe.source.fetch(item, max_bytes=recipe.spec.source.max_file_bytes)
+            media_type = fetched.media_type or item.media_type or media_type_of(item.uri, fetched.raw[:4096])
+            parsed = parse(fetched.raw, uri=item.uri, media_type=media_type)
+        except (DocumentError, SourceError):
+            continue
+        yield Document(
+            document_id=base,
+            uri=item.uri,
+            title=parsed.title,
+            text=parsed.text,
+            blocks=parsed.blocks,
+            media_type=parsed.media_type,
+            content_hash="",
+            acl=(),
+        )
+
+
+def expiry(document: Document, item: Item, spec: IngestionSpec) -> datetime | None:
+    """When a document must be gone: by its own date, else by its age and the policy; None: never.
+
+    Raises:
+        DocumentError: its own date is none.
+    """
+    own = document.metadata.get(EXPIRES)
+    if isinstance(own, str):
+        try:
+            moment = datetime.fromisoformat(own)
+        except ValueError:
+            raise DocumentError(
+                f"its field {EXPIRES!r} is {own!r}, which is no date; write it like 2027-01-31"
+            ) from None
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if spec.governance.retention_days is None:
+        return None
+    return (item.modified_at or datetime.now(UTC)) + timedelta(days=spec.governance.retention_days)
+
+
+def _told(item: Item, fetched: Fetched) -> dict[str, str]:
+    """Where the readers come from, when it was not the listing."""
+    if fetched.acl is not None:
+        return {ACL_LABEL: "fetched"}
+    return {ACL_LABEL: "unknown"} if item.acl is None else {}
+
+
+def _kind(uri: str) -> str:
+    return PurePosixPath(uri).suffix or "this kind of"
 
 
 @contextmanager
-def read_ahead(
-    files: Sequence[SourceFile], spec: IngestionSpec, count_tokens: CountTokens
-) -> Iterator[Iterator[Prepared]]:
-    """Prepared files in order, made by a thread of their own at most 64 files ahead."""
-    ready: queue.Queue[Prepared | BaseException | None] = queue.Queue(maxsize=_AHEAD)
+def read_ahead(items: Sequence[Item], recipe: Recipe) -> Iterator[Iterator[Prepared]]:
+    """Prepared documents in order, made by threads of their own at most 64 documents ahead."""
     stop = threading.Event()
+    slots: queue.Queue[queue.Queue[Prepared | BaseException] | None] = queue.Queue(maxsize=_AHEAD)
+    waiting: queue.Queue[tuple[Item, queue.Queue[Prepared | BaseException]] | None] = queue.Queue()
+    n_threads = max(1, min(_fetchers(recipe.spec), len(items)))
+
+    def hand_out() -> None:
+        for item in items:
+            slot: queue.Queue[Prepared | BaseException] = queue.Queue(maxsize=1)
+            if not _put(slots, slot, stop):
+                break
+            waiting.put((item, slot))
+        _put(slots, None, stop)
+        for _ in range(n_threads):
+            waiting.put(None)
 
     def work() -> None:
-        try:
-            for file in files:
-                if not _put(ready, prepare(file, spec, count_tokens), stop):
-                    return
-            _put(ready, None, stop)
-        except BaseException as error:  # noqa: BLE001 (it is raised again where the files are consumed)
-            _put(ready, error, stop)
+        while (given := waiting.get()) is not None and not stop.is_set():
+            item, slot = given
+            try:
+                slot.put(prepare(item, recipe))
+            except BaseException as error:  # noqa: BLE001 (it is raised again where the documents are consumed)
+                slot.put(error)
 
-    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=work, name=f"read-ahead-{n}", daemon=True) for n in range(n_threads)]
+    threads.append(threading.Thread(target=hand_out, name="read-ahead", daemon=True))
+    for thread in threads:
+        thread.start()
     try:
-        yield _take(ready)
+        yield _take(slots)
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
-def _take(ready: queue.Queue[Prepared | BaseException | None]) -> Iterator[Prepared]:
-    while (item := ready.get()) is not None:
-        if isinstance(item, BaseException):
-            raise item
-        yield item
+def _fetchers(spec: IngestionSpec) -> int:
+    """More than one pays where reading is waiting; parsing takes turns at the interpreter anyway."""
+    return spec.sync.fetchers or (1 if spec.source.type in _LOCAL else 4)
 
 
-def _put(
-    ready: queue.Queue[Prepared | BaseException | None],
-    item: Prepared | BaseException | None,
-    stop: threading.Event,
-) -> bool:
+def _take(slots: queue.Queue[queue.Queue[Prepared | BaseException] | None]) -> Iterator[Prepared]:
+    while (slot := slots.get()) is not None:
+        made = slot.get()
+        if isinstance(made, BaseException):
+            raise made
+        yield made
+
+
+def _put(slots: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
-            ready.put(item, timeout=0.1)
+            slots.put(item, timeout=0.1)
         except queue.Full:
             continue
         return True

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+from llmops.access import GroupBook
 from llmops.clients.database import Database
 from llmops.clients.protocols import Embedder, VectorStore
 from llmops.errors import CollectionShapeError
+from llmops.ingestion.chunking import recipe
 from llmops.ingestion.documents import DocumentLedger
 from llmops.ingestion.spec import IngestionSpec
 from llmops.releases import CollectionBook, CollectionShape
@@ -16,12 +19,13 @@ from llmops.releases import CollectionBook, CollectionShape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexer:
-    """The parts a run works with."""
+    """The parts a run works with; without a book of groups it reads its own."""
 
     database: Database
     store: VectorStore
     collections: CollectionBook
-    load_embedder: Callable[[str], Embedder]
+    load_embedder: Callable[[IngestionSpec], Embedder]
+    groups: GroupBook | None = None
 
 
 def shape_to_fill(
@@ -59,13 +63,27 @@ def shape_to_fill(
 def _mismatch(shape: CollectionShape, spec: IngestionSpec, embedder: Embedder) -> str:
     if shape.embedder_digest != embedder.digest:
         return f"embedder {shape.embedder!r}, which differs from {embedder.name!r} as it is now"
-    now = spec.chunk.model_dump(mode="json")
+    now = making(spec)
     if dict(shape.chunker) != now:
         return f"chunking {dict(shape.chunker)}, and the spec now says {now}"
     return ""
 
 
-def create(spec: IngestionSpec, indexer: Indexer, embedder: Embedder, average_terms: float) -> CollectionShape:
+def making(spec: IngestionSpec) -> dict[str, Any]:
+    """How a collection's chunks are made and held, as its row on the ledger says it."""
+    made = dict(recipe(spec.chunk))
+    if spec.clean.boilerplate is not None:
+        made["boilerplate"] = spec.clean.boilerplate
+    return made
+
+
+def create(
+    spec: IngestionSpec,
+    indexer: Indexer,
+    embedder: Embedder,
+    average_terms: float,
+    boilerplate: Collection[str] = (),
+) -> CollectionShape:
     """A new, empty collection that no name points to yet."""
     shape = CollectionShape(
         collection=indexer.collections.next_name(spec.name),
@@ -74,10 +92,11 @@ def create(spec: IngestionSpec, indexer: Indexer, embedder: Embedder, average_te
         embedder=embedder.name,
         embedder_digest=embedder.digest,
         dimension=embedder.dimension,
-        chunker=spec.chunk.model_dump(mode="json"),
+        chunker=making(spec),
         average_terms=average_terms,
         spec_hash=spec.spec_hash,
         created_at=datetime.now(UTC),
+        boilerplate=sorted(boilerplate) or None,
     )
     if shape.collection in indexer.store.collections():
         indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row

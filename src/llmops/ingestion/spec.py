@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from llmops.config import Name, Section, Spec, beside
+from llmops.clients.embeddings.source import EncoderSource
+from llmops.config import Name, Section, Spec
+from llmops.ingestion.chunking.spec import AnyChunkSpec, ChunkSpec
+from llmops.ingestion.embed_spec import EmbedSpec, OnnxEmbed, encoder_source
+from llmops.ingestion.governance.spec import GovernanceSpec
+from llmops.ingestion.sources.spec import FolderSource, PushSource, SourceSpec
 
-Scalar = str | int | float | bool
-
-
-class FolderSource(Section):
-    """Files below a folder.
-
-    `acl` says who may read them: a folder has no permissions of its own. `[everyone]` is every caller.
-    """
-
-    type: Literal["folder"]
-    path: str = Field(min_length=1, description="Relative to this file.")
-    include: tuple[str, ...] = Field(default=("**/*",), min_length=1, description="Globs below the folder.")
-    exclude: tuple[str, ...] = Field(default=(), description="Globs that win over include.")
-    acl: tuple[str, ...] = Field(min_length=1, description="Principals who may read every file.")
-    max_file_bytes: int = Field(default=50_000_000, ge=1)
-    follow_symlinks: bool = Field(default=False, description="Also read links that lead out of the folder.")
-    metadata: dict[str, Scalar] = Field(default={}, description="Put on every document, for filters.")
+__all__ = [
+    "ChunkSpec",
+    "CleanSpec",
+    "EmbedSpec",
+    "FolderSource",
+    "GovernanceSpec",
+    "IngestionSpec",
+    "PushSource",
+    "SyncSpec",
+]
 
 
-class ChunkSpec(Section):
-    """Sizes in word pieces of the embedder, headings and special tokens included."""
+class CleanSpec(Section):
+    """What is left out because it is said elsewhere; every document left out is recorded with its reason."""
 
-    max_tokens: int = Field(default=200, ge=32, description="At most the embedder's window (256 here).")
-    min_tokens: int = Field(default=40, ge=0, description="Smaller sections are merged with a neighbour.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ChunkSpec:
-        if self.min_tokens > self.max_tokens // 2:
-            raise ValueError(f"min_tokens {self.min_tokens} must be at most half of max_tokens {self.max_tokens}")
-        return self
+    near_duplicates: float | None = Field(
+        default=None, gt=0, le=1, description="Leave out documents at least this alike (Jaccard of 5-word runs)."
+    )
+    boilerplate: float | None = Field(
+        default=None, gt=0, le=1, description="Cut blocks that stand in at least this share of the documents."
+    )
 
 
-class EmbedSpec(Section):
-    """The encoder."""
+class SyncSpec(Section):
+    """When a pipeline runs by itself, and what it does about trouble."""
 
-    model: str = Field(
-        default="all-MiniLM-L6-v2", description="Packaged model name, or a folder, relative to this file."
+    schedule: str | None = Field(default=None, description="Cron expression, in UTC; `llmops up` obeys it.")
+    max_removed_share: float = Field(
+        default=0.2, ge=0, le=1, description="A sync that would remove more of the documents is held."
+    )
+    attempts: int = Field(default=5, ge=1, le=100, description="Failures before a document is parked.")
+    backoff_s: float = Field(default=60.0, ge=0, description="Wait after the first failure; doubles each time.")
+    fetchers: int | None = Field(
+        default=None, ge=1, le=64, description="Documents read at the same time; default 4 over a network, else 1."
     )
 
 
@@ -55,11 +57,15 @@ class IngestionSpec(Spec):
 
     name: Name
     description: str = Field(min_length=1)
-    source: FolderSource
-    chunk: ChunkSpec = ChunkSpec()
-    embed: EmbedSpec = EmbedSpec()
+    source: SourceSpec
+    tenant: str = Field(default="", max_length=128, description="Only callers of this tenant see the documents.")
+    clean: CleanSpec = CleanSpec()
+    governance: GovernanceSpec = GovernanceSpec()
+    chunk: AnyChunkSpec = ChunkSpec()
+    embed: EmbedSpec = OnnxEmbed()
+    sync: SyncSpec = SyncSpec()
 
     @property
-    def encoder(self) -> str:
-        """The packaged model's name, or the folder of another, found from this file."""
-        return beside(self.file, self.embed.model)
+    def encoder(self) -> EncoderSource:
+        """What turns its texts into vectors, with folders found from this file."""
+        return encoder_source(self.embed, self.file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -107,6 +107,10 @@ class Chunk:
         """What is embedded and indexed: the passage under its headings."""
         return embedded_text(self.heading_path, self.text)
 
+    def readable_by(self, acl: tuple[str, ...]) -> Chunk:
+        """The same chunk for other readers."""
+        return self if self.acl == acl else replace(self, acl=acl)
+
     @property
     def handed_text(self) -> str:
         """What a model reads and citations quote."""
@@ -115,7 +119,11 @@ class Chunk:
     @property
     def handed_span(self) -> tuple[int, int]:
         """Where `handed_text` stands in the document's text."""
-        return (self.context_start, self.context_start + len(self.context)) if self.context else (self.start, self.end)
+        return (
+            (self.context_start, self.context_start + len(self.context))
+            if self.context
+            else (self.start, self.end)
+        )
 
     @property
     def n_handed_tokens(self) -> int:
@@ -172,11 +180,29 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Quote:
+    """A stretch of a document, word for word: `document.text[start:end]`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
-    """A hit as it was packed into the context: `number` is what a citation `[1]` names."""
+    """What was packed into the context under one number; `number` is what a citation `[1]` names.
+
+    Attributes:
+        hit: the best hit in it. Its chunk is as it is handed over: text, span, headings and locator are the
+            passage's, id and score are the hit's.
+        hits: all hits in it as they were found, best first; () when `hit` is alone and unchanged.
+        quotes: the stretches of the document that `text` is made of, in reading order; () when it is one.
+    """
 
     number: int
     hit: Hit
+    hits: tuple[Hit, ...] = ()
+    quotes: tuple[Quote, ...] = ()
 
     @property
     def text(self) -> str:
@@ -189,3 +215,8 @@ class Passage:
     @property
     def source(self) -> str:
         return self.hit.chunk.uri
+
+    @property
+    def chunk_ids(self) -> tuple[str, ...]:
+        """The chunks in it, the best first."""
+        return tuple(hit.chunk.chunk_id for hit in self.hits or (self.hit,))

@@ -26,6 +26,7 @@ class CollectionShape:
         state: "building" until its first ingestion is complete; then "candidate" while no name has ever pointed
             to it, and "ready" from the moment one does.
         average_terms: BM25's mean chunk length, measured when the collection was made.
+        boilerplate: digests of blocks cut from every document, likewise.
     """
 
     collection: str
@@ -38,6 +39,7 @@ class CollectionShape:
     average_terms: float
     spec_hash: str
     created_at: datetime
+    boilerplate: Sequence[str] | None = None
 
 
 class CollectionBook:

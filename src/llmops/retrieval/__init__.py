@@ -1,7 +1,9 @@
-"""Retrieval: hybrid search with permissions, fusion, and packing into a context."""
+"""Retrieval: hybrid search with permissions, fusion, reranking, and packing into a context."""
 
 from llmops.retrieval.packing import pack
-from llmops.retrieval.retriever import Retriever
+from llmops.retrieval.reranking import open_reranker
+from llmops.retrieval.retriever import Found, Retriever
+from llmops.retrieval.rewriting import Rewriting, rewrite, rewrites
 from llmops.retrieval.spec import RetrievalSpec
 
-__all__ = ["RetrievalSpec", "Retriever", "pack"]
+__all__ = ["Found", "RetrievalSpec", "Retriever", "Rewriting", "open_reranker", "pack", "rewrite", "rewrites"]

@@ -1,4 +1,4 @@
-"""The line, from a question to an answer: guard → embed → search → pack → guard → render → generate → cite."""
+"""From a question to an answer: guard → rewrite → embed → search → pack → guard → render → generate → cite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from llmops.clients.protocols import MetadataCondition
-from llmops.errors import EndpointProtocolError, LlmopsError, RequestError
+from llmops.errors import ConfigurationError, EndpointProtocolError, LlmopsError, RequestError
 from llmops.guardrails.stream import OutputGuard
 from llmops.metrics import abstains
 from llmops.records import Answer, Caller, Completion, Delta, Hit, Message, Passage, RenderedPrompt, Usage
-from llmops.retrieval import pack
+from llmops.retrieval import Retriever, Rewriting, pack, rewrite, rewrites
+from llmops.retrieval.queries import SearchText
+from llmops.retrieval.retriever import check_query
+from llmops.retrieval.spec import ModelRewrite
 from llmops.serving.citations import CitationFilter
 from llmops.serving.conversation import Conversation
 from llmops.serving.groundedness import groundedness
@@ -111,18 +114,51 @@ async def _context(route: Route, question: Question, inference: Inference) -> tu
     if route.retriever is None:
         return ()
     retriever, asked = route.retriever, question.conversation.question
+    forms: tuple[SearchText, ...] = ()
+    if rewrites(retriever.spec):
+        check_query(asked)
+        forms = (await _rewritten(route, retriever, question.conversation, inference)).forms
     with inference.station("embed", question=asked):
-        vectors = await to_thread.run_sync(retriever.embed, asked)
+        vectors = await to_thread.run_sync(partial(retriever.embed, asked, forms=forms))
     with inference.station("search", caller=question.caller.principals) as span:
-        search = partial(retriever.search, vectors, question.caller, metadata=question.metadata)
-        hits = await _maybe_in_thread(search, retriever.remote)
+        search = partial(retriever.find, vectors, question.caller, metadata=question.metadata)
+        found = await _maybe_in_thread(search, retriever.remote)
         collection = {f"collection:{retriever.spec.collection}": retriever.shape().collection}
         inference.spec_hashes = {**inference.spec_hashes, **collection}
-        span.output = [_shown(hit) for hit in hits]
+        span.output = [_shown(hit) for hit in found.hits]
+        if found.problems:
+            span.input = {**span.input, "problems": found.problems}
     with inference.station("pack", budget_tokens=retriever.spec.context_tokens) as span:
-        passages = pack(hits, budget_tokens=retriever.spec.context_tokens)
-        span.output = [{"number": p.number, "chunk_id": p.hit.chunk.chunk_id} for p in passages]
+        passages = pack(
+            found.hits,
+            budget_tokens=retriever.spec.context_tokens,
+            spec=retriever.spec.pack,
+            count_tokens=retriever.count_tokens,
+        )
+        span.output = [_packed(passage) for passage in passages]
     return passages
+
+
+async def _rewritten(
+    route: Route, retriever: Retriever, conversation: Conversation, inference: Inference
+) -> Rewriting:
+    """What is searched for the question; what the user reads and the model answers stays the question itself."""
+    spec = retriever.spec.rewrite
+    model = None
+    if isinstance(spec, ModelRewrite):
+        model = route.model if spec.endpoint in (None, route.model.name) else retriever.rewriter
+        if model is None:
+            problem = f"route {route.name!r} rewrites by the endpoint {spec.endpoint!r}, which is not open"
+            raise ConfigurationError(f"{problem}; name one of serving/models.yaml in retrieval.rewrite.endpoint")
+    with inference.station("rewrite", question=conversation.question, turns=len(conversation.history)) as span:
+        done = await rewrite(conversation.question, conversation.history, retriever.spec, model)
+        span.output = {
+            "how": done.how,
+            "searched": [form.text for form in done.forms],
+            "carried": done.carried,
+            "problem": done.problem,
+        }
+    return done
 
 
 def _render(
@@ -254,6 +290,12 @@ def _shown(hit: Hit) -> dict[str, Any]:
         "dense_score": hit.dense_score,
         "sparse_score": hit.sparse_score,
     }
+
+
+def _packed(passage: Passage) -> dict[str, Any]:
+    """A passage in the trace; the chunks in it where there are several."""
+    shown: dict[str, Any] = {"number": passage.number, "chunk_id": passage.hit.chunk.chunk_id}
+    return {**shown, "chunk_ids": passage.chunk_ids} if len(passage.chunk_ids) > 1 else shown
 
 
 async def _maybe_in_thread(call: Callable[[], T], remote: bool) -> T:

@@ -6,10 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from llmops.records import Citation, Passage
+from llmops.records.documents import Quote
+from llmops.retrieval.packing import joined_locator
+from llmops.tokens import sentence_spans, terms
 
 _MARKER = re.compile(r"\[(\d{1,4}(?: ?, ?\d{1,4}){0,5})\]")
 # An unfinished marker, or blanks before one that may go. It starts where blanks start: no second look at them.
 _OPEN = re.compile(r"(?<![ \t])[ \t]*+(?:\[[\d, ]{0,39})?\Z")
+_SAID_CHARACTERS = 600
 
 
 class CitationFilter:
@@ -25,7 +29,8 @@ class CitationFilter:
         self._passages: Mapping[int, Passage] = {p.number: p for p in passages}
         self._cited: dict[int, Citation] = {}
         self._held = ""
-        self._before = ""  # the last character that left
+        self._before = ""  # the last character that came in
+        self._said = ""  # the last of what left
         self.n_dropped = 0
 
     def feed(self, text: str) -> str:
@@ -62,19 +67,46 @@ class CitationFilter:
             parts.append(before if known else before.rstrip(" \t"))
             parts.extend(f"[{n}]" for n in known)
             for n in known:
-                self._cited.setdefault(n, cite(self._passages[n]))
+                if n not in self._cited:
+                    said = (self._said + "".join(parts))[-_SAID_CHARACTERS:]
+                    self._cited[n] = cite(self._passages[n], said=said)
+        left = "".join(parts) + text[last:]
         self._before = text[-1:] or self._before
-        return "".join(parts) + text[last:]
+        self._said = (self._said + left)[-_SAID_CHARACTERS:]
+        return left
 
 
-def cite(passage: Passage) -> Citation:
-    chunk = passage.hit.chunk
+def cite(passage: Passage, *, said: str = "") -> Citation:
+    """What a marker names: always a stretch of the document, word for word.
+
+    Args:
+        said: the text before the marker. Of a passage made of several stretches, its last sentence tells which.
+    """
+    hit = passage.hit
+    locator, text = hit.chunk.locator, passage.text
+    if len(passage.quotes) > 1:
+        quote = _meant(passage, said)
+        inside = [one for one in passage.hits if _holds(quote, one.chunk.handed_span)]
+        hit, text = inside[0], quote.text
+        locator = joined_locator([one.chunk.locator for one in inside])
     return Citation(
         number=passage.number,
-        chunk_id=chunk.chunk_id,
-        document_id=chunk.document_id,
-        uri=chunk.uri,
+        chunk_id=hit.chunk.chunk_id,
+        document_id=hit.chunk.document_id,
+        uri=hit.chunk.uri,
         title=passage.title,
-        locator=chunk.locator,
-        text=chunk.text,
+        locator=locator,
+        text=text,
     )
+
+
+def _meant(passage: Passage, said: str) -> Quote:
+    """The stretch with most words of the last sentence; the best hit's where none has more than another."""
+    spans = sentence_spans(said)
+    asked = set(terms(_MARKER.sub(" ", said[spans[-1][0] :]))) if spans else set()
+    best = passage.hits[0].chunk.handed_span
+    return max(passage.quotes, key=lambda quote: (len(asked & set(terms(quote.text))), _holds(quote, best)))
+
+
+def _holds(quote: Quote, span: tuple[int, int]) -> bool:
+    return quote.start <= span[0] and span[1] <= quote.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +141,30 @@ def check_files(root: Path) -> tuple[WorkspaceFiles | None, list[ConfigurationEr
         errors.extend(_dangling(route, files))
     errors.extend(_dangling_suites(files))
     return (None, errors) if errors else (files, [])
+
+
+def load_pipelines(root: Path) -> Mapping[str, IngestionSpec]:
+    """The pipelines as their files say now, whatever else is wrong in the workspace.
+
+    Raises:
+        SpecError: the first file in `ingestion/` that is wrong.
+    """
+    loaded = _Collected[IngestionSpec]().load(_yaml(root / "ingestion"), lambda p: load_spec(IngestionSpec, p))
+    errors = loaded.errors
+    found = _by_name(loaded.items.values(), lambda s: (s.name, s.file), errors)
+    if errors:
+        raise errors[0]
+    return found
+
+
+def pipeline_marks(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file in `ingestion/` does: name, time and size of each."""
+    found = []
+    for path in _yaml(root / "ingestion"):
+        with contextlib.suppress(OSError):
+            info = path.stat()
+            found.append((path.name, info.st_mtime_ns, info.st_size))
+    return tuple(found)
 
 
 def _dangling(route: RouteSpec, files: WorkspaceFiles) -> Iterable[SpecError]:

@@ -33,6 +33,7 @@ class ApiKey:
     name: str
     role: str
     principals: tuple[str, ...]
+    tenant: str
     created_at: datetime
     revoked_at: datetime | None
 
@@ -53,7 +54,9 @@ class KeyBook:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         self._callers = {
-            row.key_hash: Caller(name=row.name, role=row.role, principals=_with_everyone(row.principals))
+            row.key_hash: Caller(
+                name=row.name, role=row.role, principals=_with_everyone(row.principals), tenant=row.tenant
+            )
             for row in rows
         }
 
@@ -61,10 +64,16 @@ class KeyBook:
         """Who holds this key, without a database call."""
         return self._callers.get(_hash(secret))
 
-    def create(self, name: str, *, role: str, principals: Sequence[str]) -> tuple[ApiKey, str]:
-        """A new key and its secret, which is shown once and cannot be shown again."""
+    def create(self, name: str, *, role: str, principals: Sequence[str], tenant: str = "") -> tuple[ApiKey, str]:
+        """A new key and its secret, which is shown once and cannot be shown again.
+
+        Args:
+            tenant: its holder sees this tenant's documents and no others.
+        """
         if role not in ROLES:
             raise RequestError(f"no role {role!r}; the roles are {', '.join(ROLES)}")
+        if len(tenant) > _MAX_NAME:
+            raise RequestError(f"the tenant {tenant[:40]!r} must have at most {_MAX_NAME} characters")
         if not 1 <= len(name) <= _MAX_NAME:
             raise RequestError(f"the key's name {name[:40]!r} must have 1 to {_MAX_NAME} characters")
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -73,6 +82,7 @@ class KeyBook:
             name=name,
             role=role,
             principals=tuple(principals),
+            tenant=tenant,
             created_at=datetime.now(UTC),
             revoked_at=None,
         )
@@ -82,7 +92,7 @@ class KeyBook:
                 actor=current_user(),
                 action="key.create",
                 subject=f"key:{key.key_id}",
-                details={"name": name, "role": role, "principals": list(principals)},
+                details={"name": name, "role": role, "principals": list(principals), "tenant": tenant},
             )
             connection.execute(
                 insert(api_keys).values(
@@ -91,6 +101,7 @@ class KeyBook:
                     key_hash=_hash(secret),
                     role=role,
                     principals=list(principals),
+                    tenant=tenant,
                     created_at=key.created_at,
                 )
             )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmops.access import GroupBook
 from llmops.clients.database import Database, open_database
 from llmops.config import digest
 from llmops.errors import NotFoundError, SpecError, StorageError
@@ -45,6 +46,7 @@ class Ledger:
         self.artifacts = ArtifactBook(self.database)
         self.verdicts = VerdictBook(self.database)
         self.keys = KeyBook(self.database)
+        self.groups = GroupBook(self.database)
 
     @cached_property
     def registry(self) -> Registry:
@@ -115,6 +117,7 @@ class Ledger:
         """Follow what other processes changed in the ledger."""
         self.collections.refresh()
         self.keys.refresh()
+        self.groups.refresh()
         self.releases.refresh()
 
     def close(self) -> None:

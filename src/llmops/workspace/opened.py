@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 from llmops.clients.chat import OpenAIChat, Timeouts
-from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition
+from llmops.clients.embeddings.source import EncoderSource, OnnxSource
+from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition, VectorStore
 from llmops.config import beside, digest
 from llmops.errors import ConfigurationError, LlmopsError
 from llmops.guardrails.guard import Guard
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import OnProgress, Options, ingest
 from llmops.ingestion.shape import Indexer
+from llmops.ingestion.sources.protocol import Item
 from llmops.ingestion.spec import IngestionSpec
 from llmops.prompts import Prompt
 from llmops.records import ArtifactKind, Caller, Hit, Trace
@@ -26,9 +28,9 @@ from llmops.serving.route import Route
 from llmops.serving.spec import Endpoint, ExtractiveEndpoint, OpenAIEndpoint, Price, RouteSpec
 from llmops.settings import Settings, state_directory
 from llmops.tracing import FeedbackBook, TraceWriter
-from llmops.workspace.files import WorkspaceFiles, load_files, unfilled
+from llmops.workspace.files import WorkspaceFiles, load_files, load_pipelines, pipeline_marks, unfilled
 from llmops.workspace.ledger import Ledger, as_text
-from llmops.workspace.ownership import Ownership, take_ownership
+from llmops.workspace.ownership import Ownership, find_owner, take_ownership
 
 _log = logging.getLogger("llmops.workspace")
 
@@ -39,6 +41,7 @@ class Workspace:
     Args:
         root: the workspace's folder.
         command: how this process is called, told to others who find it busy.
+        joins: work beside the gateway that owns the embedded vectors, through it, instead of owning them.
 
     Raises:
         ConfigurationError: a committed file or a setting is wrong.
@@ -46,42 +49,43 @@ class Workspace:
         StorageError: ledger or vectors cannot be opened.
     """
 
-    def __init__(self, root: Path, settings: Settings, *, command: str) -> None:
+    def __init__(self, root: Path, settings: Settings, *, command: str, joins: bool = False) -> None:
         self.root, self.settings = root, settings
         load_files(root)  # what is wrong in a file is said before anything is locked or made
-        state = state_directory(root)
-        self.ownership: Ownership | None = None if settings.qdrant_url else take_ownership(root, command)
+        owns = not settings.qdrant_url and not joins
+        self.ownership: Ownership | None = take_ownership(root, command) if owns else None
         try:
             self.ledger = Ledger(root, settings)
-            from llmops.clients.vectors import open_store
-
-            self.store = open_store(settings, state / "vectors")
+            self.store = _open_store(root, settings, owns=owns)
         except BaseException:
             if self.ownership is not None:
                 self.ownership.release()
             raise
         self.files: WorkspaceFiles = self.ledger.files
         self.database, self.vault = self.ledger.database, self.ledger.vault
-        self.collections, self.keys = self.ledger.collections, self.ledger.keys
+        self.collections, self.keys, self.groups = self.ledger.collections, self.ledger.keys, self.ledger.groups
         self.traces = self.ledger.traces
         self.writer = TraceWriter(self.database, self.vault)
         self.feedback = FeedbackBook(self.database, self.writer)
         self.observers: list[Callable[[Trace], None]] = []
-        self._embedders: dict[str, Embedder] = {}
+        self._embedders: dict[EncoderSource, Embedder] = {}
         self._models: dict[str, ChatModel] = {}
         self._guards: dict[str, Guard] = {}
         self._routes: dict[str, Route] = {}
+        self._pipeline_marks = pipeline_marks(root)
+        self._turns: dict[str, threading.Lock] = {}
         self._loading = threading.RLock()
 
-    def embedder(self, model: str) -> Embedder:
-        """The encoder of this name, loaded once."""
+    def embedder(self, source: EncoderSource) -> Embedder:
+        """The encoder from this source, loaded once."""
         with self._loading:
-            if model not in self._embedders:
-                from llmops.clients.embeddings import load_embedder
+            if source not in self._embedders:
+                from llmops.clients.embeddings import load_embedder_for
 
                 cache = state_directory(self.root) / "models"
-                self._embedders[model] = load_embedder(model, cache_dir=cache, threads=self.settings.n_threads)
-            return self._embedders[model]
+                threads = self.settings.n_threads
+                self._embedders[source] = load_embedder_for(source, cache_dir=cache, threads=threads)
+            return self._embedders[source]
 
     def model(self, name: str) -> ChatModel:
         """The chat model behind an endpoint's name, made once."""
@@ -119,6 +123,7 @@ class Workspace:
             store=self.store,
             embedder=self.embedder(pipeline.encoder),
             collections=self.collections,
+            groups=self.groups,
             pinned=pinned,
         )
 
@@ -139,20 +144,44 @@ class Workspace:
         """A pipeline as its file says now: who changes an `acl` must not have to restart anything.
 
         Raises:
-            SpecError: a file in the workspace is wrong now.
+            SpecError: a file in `ingestion/` is wrong now.
             NotFoundError: no pipeline has this name.
         """
-        self.files = replace(self.files, pipelines=load_files(self.root).pipelines)
+        self.files = replace(self.files, pipelines=load_pipelines(self.root))
         return self.files.pipeline(name)
 
+    def pipelines(self) -> list[IngestionSpec]:
+        """All pipelines as their files say now; read again only when one of them changed."""
+        marks = pipeline_marks(self.root)
+        if marks != self._pipeline_marks:
+            self.files = replace(self.files, pipelines=load_pipelines(self.root))
+            self._pipeline_marks = marks
+        return list(self.files.pipelines.values())
+
     def ingest(
-        self, pipeline: IngestionSpec, *, options: Options, on_progress: OnProgress = lambda _: None
+        self,
+        pipeline: IngestionSpec,
+        *,
+        options: Options,
+        on_progress: OnProgress = lambda _: None,
+        only: Sequence[Item] | None = None,
     ) -> IngestReport:
-        """Run one pipeline."""
-        indexer = Indexer(
-            database=self.database, store=self.store, collections=self.collections, load_embedder=self.embedder
+        """Run one pipeline, or bring in just the documents in `only`; one at a time for each pipeline."""
+        with self._loading:
+            turn = self._turns.setdefault(pipeline.name, threading.Lock())
+        with turn:
+            return ingest(pipeline, self.indexer, options=options, on_progress=on_progress, only=only)
+
+    @property
+    def indexer(self) -> Indexer:
+        """The parts that an ingestion works with."""
+        return Indexer(
+            database=self.database,
+            store=self.store,
+            collections=self.collections,
+            load_embedder=lambda pipeline: self.embedder(pipeline.encoder),
+            groups=self.groups,
         )
-        return ingest(pipeline, indexer, options=options, on_progress=on_progress)
 
     def record(self, trace: Trace) -> None:
         """Where the line leaves a finished trace."""
@@ -213,7 +242,8 @@ class Workspace:
             return openai_chat(name, endpoint, self.settings)
         from llmops.clients.extractive import ExtractiveChat
 
-        return ExtractiveChat(name=name, embedder=self.embedder(beside(self.files.models.file, endpoint.embedder)))
+        encoder = OnnxSource(model=beside(self.files.models.file, endpoint.embedder))
+        return ExtractiveChat(name=name, embedder=self.embedder(encoder))
 
     def build_route(self, spec: RouteSpec, prompt: Prompt | None, *, pinned: str | None = None) -> Route:
         """A route with this prompt, over the collection its name stands for or the one that is pinned."""
@@ -256,6 +286,20 @@ class Workspace:
             pipeline = self.files.pipeline(spec.retrieval.collection)
             texts[("ingestion", pipeline.name)] = as_text(pipeline.model_dump(mode="json"))
         self.ledger.keep({(k, n): (hashes[f"{k}:{n}"], text) for (k, n), text in texts.items()})
+
+
+def _open_store(root: Path, settings: Settings, *, owns: bool) -> VectorStore:
+    """The server, the embedded engine, or the embedded engine of the gateway that runs on this workspace."""
+    from llmops.clients.vectors import open_store
+    from llmops.clients.vectors.owner import OwnerStore
+
+    if owns or settings.qdrant_url:
+        return open_store(settings, state_directory(root) / "vectors")
+    owner = find_owner(root)
+    if owner is None or not owner.url:
+        problem = f"no gateway runs on the workspace {str(root)!r}"
+        raise ConfigurationError(f"{problem}; start `llmops up` first, or set LLMOPS_QDRANT_URL")
+    return OwnerStore(owner.url, owner.token)
 
 
 def route_hashes(

@@ -108,6 +108,7 @@ collections = Table(
     Column("average_terms", Float, nullable=False),
     Column("spec_hash", StorableText(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("boilerplate", JSON(none_as_null=True), nullable=True),
 )
 
 aliases = Table(
@@ -199,6 +200,91 @@ documents = Table(
     Column("content_hash", StorableText(64), nullable=False),
     Column("fingerprint", StorableText(64), nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("listed", StorableText(64), nullable=False, server_default=""),
+    Column("item", JSON(none_as_null=True), nullable=True),
+    Column("acl", JSON(none_as_null=True), nullable=True),
+    Column("labels", JSON(none_as_null=True), nullable=True),
+    Column("signature", LargeBinary, nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("retry_at", UtcDateTime, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=True),
+)
+
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("sync_id", StorableText(64), primary_key=True),
+    Column("pipeline", StorableText(128), nullable=False),
+    Column("collection", StorableText(128), nullable=False),
+    Column("state", StorableText(16), nullable=False),
+    Column("source_hash", StorableText(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=True),
+    Column("checkpoint", JSON(none_as_null=True), nullable=True),
+    Column("reason", LongText, nullable=False),
+    Column("report", JSON(none_as_null=True), nullable=True),
+    Index("syncs_by_pipeline", "pipeline", "started_at"),
+)
+
+sync_items = Table(
+    "sync_items",
+    metadata,
+    Column("sync_id", StorableText(64), primary_key=True),
+    Column("document_id", StorableText(64), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("batch", Integer, nullable=True),
+    Column("item", JSON(none_as_null=True), nullable=True),
+)
+
+source_events = Table(
+    "source_events",
+    metadata,
+    Column("event_id", Integer, primary_key=True),
+    Column("pipeline", StorableText(128), nullable=False),
+    Column("document_id", StorableText(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", StorableText(16), nullable=False),
+    Column("acl", JSON(none_as_null=True), nullable=True),
+    Index("source_events_by_document", "pipeline", "document_id"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("origin", StorableText(128), primary_key=True),
+    Column("group_principal", StorableText(256), primary_key=True),
+    Column("member", StorableText(256), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+pushed_documents = Table(
+    "pushed_documents",
+    metadata,
+    Column("pipeline", StorableText(128), primary_key=True),
+    Column("document_id", StorableText(64), primary_key=True),
+    Column("uri", LongText, nullable=False),
+    Column("item", JSON, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", StorableText(64), primary_key=True),
+    Column("place", StorableText(256), nullable=False),
+    Column("queues", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("beat_at", UtcDateTime, nullable=False),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("pipeline", StorableText(128), primary_key=True),
+    Column("document_id", StorableText(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", StorableText(128), nullable=False),
 )
 
 api_keys = Table(
@@ -209,6 +295,7 @@ api_keys = Table(
     Column("key_hash", StorableText(64), nullable=False, unique=True),
     Column("role", StorableText(32), nullable=False),
     Column("principals", JSON, nullable=False),
+    Column("tenant", StorableText(128), nullable=False, server_default=""),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime, nullable=True),
 )

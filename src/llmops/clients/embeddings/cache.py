@@ -1,4 +1,4 @@
-"""What is kept between starts: the built graph, checked by its own seal, and the hashes of large files."""
+"""What is kept between starts: the built graph, checked by its own seal, hashes of large files, single vectors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PIECE = 1 << 20
 _LARGE_BYTES = 10_000_000
@@ -79,3 +85,17 @@ def sha256_of(path: Path, cache_dir: Path) -> bytes:
     if stat.st_size > _LARGE_BYTES and time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_S:
         _write_whole(note, found)
     return found
+
+
+def read_vector(path: Path, dimension: int) -> NDArray[np.float32] | None:
+    """A vector of this dimension that was written before; None where there is none."""
+    try:
+        found = np.frombuffer(path.read_bytes(), "<f4")
+    except (OSError, ValueError):
+        return None
+    return found if found.shape == (dimension,) and np.isfinite(found).all() else None
+
+
+def write_vector(path: Path, vector: NDArray[np.float32]) -> bool:
+    """Keep a vector; False where the folder takes no files."""
+    return _write_whole(path, vector.astype("<f4").tobytes())

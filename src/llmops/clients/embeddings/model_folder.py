@@ -42,7 +42,7 @@ def open_model_folder(model: str, *, cache_dir: Path) -> ModelFolder:
     Raises:
         ConfigurationError: it is missing, incomplete, or not BERT with mean pooling.
     """
-    path = _find(model)
+    path = find_model(model)
     config = _config(path)
     _check_modules(path)
     window = _mapping(path, "sentence_bert_config.json")
@@ -62,7 +62,12 @@ def open_model_folder(model: str, *, cache_dir: Path) -> ModelFolder:
     )
 
 
-def _find(model: str) -> Path:
+def find_model(model: str) -> Path:
+    """The folder of the packaged model, or `model` itself.
+
+    Raises:
+        ConfigurationError: there is no such folder, or the package with the weights is not installed.
+    """
     if model == PACKAGED:
         # Importing the package would import what it requires; its folder is all we need.
         spec = importlib.util.find_spec(_PACKAGE)

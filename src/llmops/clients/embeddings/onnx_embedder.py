@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
 from tokenizers import Tokenizer
 
-from llmops.clients.embeddings.cache import is_whole, write_sealed
+from llmops.clients.embeddings.batches import gathered, packed, whole_characters
 from llmops.clients.embeddings.model_folder import ModelFolder
-from llmops.errors import ConfigurationError, MissingExtraError
+from llmops.clients.embeddings.session import digest_of, open_session
+from llmops.clients.embeddings.source import Device, Precision
+from llmops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH_TOKENS = 512
 """Padded tokens of a batch: more leave the core's cache and are slower."""
+_GPU_BATCH_TOKENS = 32_768
 _RECENT_QUERIES = 256
 _SLAB = 256
 """Texts tokenized at once: an encoding takes about 40 KB until its ids are taken out."""
-_GRAPH_VERSION = 2
-"""Part of the cached graph's name: a change in graph.py raises it, and the graph is built anew."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OnnxEmbedder:
-    """Mean-pooled unit vectors of a BERT; equal to sentence-transformers to 1e-5. Safe to share by threads.
+    """Mean-pooled unit vectors of a BERT. Safe to share by threads.
+
+    In fp32 they equal those of sentence-transformers to 1e-5.
 
     One session serves all lanes: ONNX Runtime runs it on the calling thread, so n lanes keep n cores busy
     while the weights are in memory once. Queries run on the caller's thread and wait for no lane.
     """
 
-    def __init__(self, folder: ModelFolder, *, cache_dir: Path, threads: int) -> None:
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        cache_dir: Path,
+        threads: int,
+        precision: Precision = "fp32",
+        device: Device = "auto",
+    ) -> None:
         if threads < 1:
             raise ConfigurationError(f"the encoder needs at least 1 thread, not {threads}")
-        self.name, self.digest, self.max_tokens = folder.name, folder.digest, folder.max_tokens
+        self.name = folder.name if precision == "fp32" else f"{folder.name}-{precision}"
+        self.digest, self.max_tokens = digest_of(folder, precision), folder.max_tokens
         self.dimension: int = folder.config["hidden_size"]
         self._threads = threads
         self._tokenizer = _open_tokenizer(folder.path / "tokenizer.json")
-        self._session = _open_session(folder, cache_dir)
+        opened = open_session(folder, precision=precision, device=device, cache_dir=cache_dir)
+        self._session = opened.session
+        self._batch_tokens = _GPU_BATCH_TOKENS if opened.is_cuda else _BATCH_TOKENS
         self._lanes: ThreadPoolExecutor | None = None
         self._lanes_lock = threading.Lock()
         self._recent_query = lru_cache(maxsize=_RECENT_QUERIES)(self._query)
@@ -62,24 +72,13 @@ class OnnxEmbedder:
             on_progress: called on the caller's thread with the size of each finished batch.
         """
         pieces = [self._window(ids) for ids in self._tokenized(texts)]
-        vectors = np.empty((len(texts), self.dimension), np.float32)
-        batches = _packed([len(ids) for ids in pieces])
-        running: dict[Future[NDArray[np.float32]], list[int]] = {}
-        try:
-            while True:
-                # A short queue, so that a long list does not make other callers wait for all of it.
-                while len(running) < 2 * self._threads and (rows := next(batches, None)) is not None:
-                    running[self._submit([pieces[row] for row in rows])] = rows
-                if not running:
-                    return vectors
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    rows = running.pop(future)
-                    vectors[rows] = future.result()
-                    if on_progress is not None:
-                        on_progress(len(rows))
-        finally:
-            for future in running:
-                future.cancel()
+        return gathered(
+            packed([len(ids) for ids in pieces], max_tokens=self._batch_tokens),
+            lambda rows: self._submit([pieces[row] for row in rows]),
+            shape=(len(texts), self.dimension),
+            n_waiting=2 * self._threads,
+            on_progress=on_progress,
+        )
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """`(dimension,)` unit vector of one text, computed on the caller's thread.
@@ -89,7 +88,7 @@ class OnnxEmbedder:
         return self._recent_query(text).copy()
 
     def _query(self, text: str) -> NDArray[np.float32]:
-        ids = np.array(self._tokenizer.encode(_clean(text)).ids, np.int64)
+        ids = np.array(self._tokenizer.encode(whole_characters(text)).ids, np.int64)
         vector: NDArray[np.float32] = self._run([self._window(ids)])[0]
         return vector
 
@@ -102,7 +101,7 @@ class OnnxEmbedder:
 
     def _tokenized(self, texts: Sequence[str]) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(texts), _SLAB):
-            slab = [_clean(text) for text in texts[start : start + _SLAB]]
+            slab = [whole_characters(text) for text in texts[start : start + _SLAB]]
             for encoding in self._tokenizer.encode_batch_fast(slab):
                 yield np.array(encoding.ids, np.int64)
 
@@ -128,25 +127,6 @@ class OnnxEmbedder:
         return result
 
 
-def _packed(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of texts of like length, longest first, at most `_BATCH_TOKENS` padded tokens a batch."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _clean(text: str) -> str:
-    """Half a surrogate pair is not text and the tokenizer refuses it; a split pair is put together."""
-    if _SURROGATE.search(text) is None:
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def _open_tokenizer(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -161,35 +141,3 @@ def _open_tokenizer(path: Path) -> Tokenizer:
             "as BERT's does: use the tokenizer.json that belongs to the weights"
         )
     return tokenizer
-
-
-def _open_session(folder: ModelFolder, cache_dir: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # every batch has another shape; a plan for each only takes memory
-    options.log_severity_level = 4  # an error is raised; it need not be printed as well
-    try:
-        session = onnxruntime.InferenceSession(
-            _graph(folder, cache_dir), options, providers=["CPUExecutionProvider"]
-        )
-        # Weights of another shape than config.json says are noticed only by a run.
-        probe = np.ones((1, 2), np.int64)
-        session.run(None, {"input_ids": probe, "attention_mask": probe})
-    except (Fail, InvalidArgument, InvalidGraph, RuntimeException) as error:
-        raise ConfigurationError(
-            f"the weights in {str(folder.path)!r} do not fit its config.json ({error}); export the model anew"
-        ) from error
-    return session
-
-
-def _graph(folder: ModelFolder, cache_dir: Path) -> str | bytes:
-    """Path of the cached graph, built where the cache has none that is whole; the graph where it takes none."""
-    cached = cache_dir / f"{folder.digest[:32]}-v{_GRAPH_VERSION}.onnx"
-    if is_whole(cached):
-        return str(cached)
-    try:
-        from llmops.clients.embeddings.graph import build_graph
-    except ImportError as error:
-        raise MissingExtraError(error.name or "onnx", "ingest") from error
-    graph = build_graph(folder)
-    return str(cached) if write_sealed(cached, graph) else graph

@@ -45,8 +45,11 @@ class VectorCache:
         return np.stack([known[text] for text in texts]) if texts else self._nothing()
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One text alone is most often the question, which the encoder has just seen."""
-        if len(texts) == 1:
+        """One text alone is most often the question, which the encoder has just seen.
+
+        An encoder that prefixes questions otherwise than passages gives it another vector: then it is embedded.
+        """
+        if len(texts) == 1 and getattr(self._embedder, "is_symmetric", True):
             return self._embedder.embed_query(texts[0])[None]
         return self._embedder.embed(texts).astype(np.float32)
 

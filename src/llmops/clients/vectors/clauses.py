@@ -7,15 +7,15 @@ engines compare ranges by value, so 2, 2.0 and (for True, which is stored as 1) 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmops.clients.protocols import Filter
+from llmops.clients.vectors.names import ACL, DOCUMENT, is_field
+from llmops.clients.vectors.payload import access_keys
 from llmops.errors import RequestError
 
-_TOP_LEVEL = frozenset({"uri", "title", "document_id"})
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOP_LEVEL = frozenset({"uri", "title", DOCUMENT})
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _EXACT_IN_FLOAT = 2**53
 
@@ -51,6 +51,11 @@ Condition = AnyText | Range | Whole
 Clause = tuple[Condition, ...]
 
 
+def of_documents(*document_ids: str) -> Clause:
+    """The points of these documents."""
+    return (AnyText(key=DOCUMENT, values=document_ids),)
+
+
 def clauses(where: Filter) -> list[Clause] | None:
     """What must hold, or `None` when nothing can match (no principals, or any of no values).
 
@@ -59,9 +64,10 @@ def clauses(where: Filter) -> list[Clause] | None:
     """
     made: list[Clause] = []
     if where.principals is not None:
-        made.append(_any_of("acl", "acl", where.principals))
+        keys = tuple(access_keys(where.tenant, where.principals))
+        made.append((AnyText(key=ACL, values=keys),) if keys else ())
     for name, condition in (where.metadata or {}).items():
-        if not _KEY.fullmatch(name):
+        if not is_field(name):
             raise RequestError(
                 f"{name!r} cannot be filtered by: a field's name has 1 to 64 of A-Z, a-z, 0-9, '_' and '-'"
             )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
-from llmops.clients.protocols import Filter
-from llmops.clients.vectors.clauses import AnyText, Clause, clauses
+from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
+from llmops.clients.vectors.clauses import clauses, of_documents
 from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room
 from llmops.clients.vectors.edge_forms import (
     edge_filter,
@@ -17,10 +18,11 @@ from llmops.clients.vectors.edge_forms import (
     edge_queries,
     scored,
     scroll_request,
+    tenant_corpus,
 )
 from llmops.clients.vectors.edge_shards import EdgeShards
-from llmops.clients.vectors.names import DENSE, SLICE, SPARSE, is_point_id
-from llmops.clients.vectors.payload import our_point
+from llmops.clients.vectors.names import ACL, DENSE, DOCUMENT, SLICE, SPARSE, TENANT, is_point_id
+from llmops.clients.vectors.payload import access_keys, our_point
 from llmops.clients.vectors.ranking import Query, asked, ranked
 from llmops.records import Point, ScoredId, SparseVector
 
@@ -44,13 +46,21 @@ class EdgeStore:
     def __init__(self, directory: Path) -> None:
         self._shards = EdgeShards(directory)
 
-    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        collection: str,
+        *,
+        dimension: int,
+        metadata: Mapping[str, Any],
+        settings: StoreSettings | None = None,
+    ) -> None:
         """Make an empty collection; `metadata` is laid beside its points for people to read.
 
         Raises:
-            ConfigurationError: it exists, or its name is not one.
+            ConfigurationError: it exists, its name is not one, or a setting asks for what only a server has.
         """
-        self._shards.create(collection, dimension=dimension, metadata=metadata)
+        settings = settings or StoreSettings()
+        self._shards.create(collection, dimension=dimension, metadata=metadata, settings=settings)
 
     def drop(self, collection: str) -> None:
         """Remove a collection, damaged or not; one that is not there is no error."""
@@ -69,17 +79,39 @@ class EdgeStore:
                 check_room(self._shards.directory, ROOM_TO_WRITE)
                 shard.update(edge.UpdateOperation.upsert_points(made))
 
+    def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
+        """Let these principals read the document, and nobody else; no vector is touched."""
+        shard = self._shards.get(collection)
+        page = scroll_request(edge_filter([of_documents(document_id)]), limit=1, payload=[TENANT], vectors=False)
+        with self._shards.calling(collection):
+            check_room(self._shards.directory, ROOM_TO_OPEN)
+            found, _ = shard.scroll(page)
+            if found:
+                tenant = (found[0].payload or {}).get(TENANT, "")
+                payload = {ACL: access_keys(tenant, acl)}
+                doomed = edge_filter([of_documents(document_id)])
+                shard.update(edge.UpdateOperation.set_payload_by_filter(doomed, payload))
+
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
+        self._delete(collection, edge_filter([of_documents(document_id)], but=[i for i in keep if is_point_id(i)]))
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Remove all points of these documents."""
+        self._shards.get(collection)
+        for start in range(0, len(document_ids), SLICE):
+            self._delete(collection, edge_filter([of_documents(*document_ids[start : start + SLICE])]))
+
+    def _delete(self, collection: str, doomed: edge.Filter) -> None:
         shard = self._shards.get(collection)
-        of_document: Clause = (AnyText(key="document_id", values=(document_id,)),)
-        doomed = edge_filter([of_document], but=[i for i in keep if is_point_id(i)])
         with self._shards.calling(collection):
             check_room(self._shards.directory, ROOM_TO_OPEN)
             shard.update(edge.UpdateOperation.delete_points_by_filter(doomed))
 
-    def fetch(self, collection: str, chunk_ids: Sequence[str], *, where: Filter) -> dict[str, Point]:
-        """The points with these ids that `where` lets through, in the order asked; vectors included."""
+    def fetch(
+        self, collection: str, chunk_ids: Sequence[str], *, where: Filter, vectors: bool = True
+    ) -> dict[str, Point]:
+        """The points with these ids that `where` lets through, in the order asked."""
         shard, must = self._shards.get(collection), clauses(where)
         if must is None:
             return {}
@@ -87,8 +119,9 @@ class EdgeStore:
         wanted = [i for i in dict.fromkeys(chunk_ids) if is_point_id(i)]
         for start in range(0, len(wanted), SLICE):
             ids = wanted[start : start + SLICE]
+            request = scroll_request(edge_filter(must, ids=ids), limit=len(ids), vectors=vectors)
             with self._shards.calling(collection):
-                page, _ = shard.scroll(scroll_request(edge_filter(must, ids=ids), limit=len(ids)))
+                page, _ = shard.scroll(request)
             found.update((str(record.id), our_point(record)) for record in page)
         return {i: found[i] for i in wanted if i in found}
 
@@ -108,12 +141,15 @@ class EdgeStore:
         sparse: SparseVector | None,
         limit: int,
         where: Filter,
+        settings: SearchSettings | None = None,
     ) -> tuple[list[ScoredId], list[ScoredId]]:
         """The best by cosine and the best by BM25; equal scores in the order of ids."""
         shard, must = self._shards.get(collection), clauses(where)
+        is_shared = where.principals is None or not self._shards.knows_tenants(collection)
+        corpus = edge.Filter() if is_shared and not where.tenant else tenant_corpus(where.tenant)
 
         def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
-            request = edge_queries(queries, n, edge_filter(must or ()))
+            request = edge_queries(queries, n, must or (), corpus=corpus, settings=settings or SearchSettings())
             with self._shards.calling(collection):
                 batch = shard.query_batch(request)
             return {name: scored(points) for name, points in zip(queries, batch, strict=True)}
@@ -121,19 +157,35 @@ class EdgeStore:
         best = ranked(asked(dense, sparse) if must is not None else {}, limit, ask)
         return best.get(DENSE, []), best.get(SPARSE, [])
 
-    def scroll(self, collection: str, *, where: Filter, batch: int = 256) -> Iterator[Point]:
+    def document_ids(self, collection: str) -> dict[str, int]:
+        """Every document with the number of its points; reads neither vectors nor texts."""
+        shard, everything = self._shards.get(collection), edge_filter(())
+        pages = self._records(collection, shard, everything, 1024, payload=[DOCUMENT], vectors=False)
+        return dict(Counter((record.payload or {}).get(DOCUMENT, "") for record in pages))
+
+    def scroll(self, collection: str, *, where: Filter, batch: int = 256, vectors: bool = True) -> Iterator[Point]:
         """Every point that `where` lets through, in the order of ids; `batch` are read at a time."""
         shard, must = self._shards.get(collection), clauses(where)
-        return iter(()) if must is None else self._pages(collection, shard, must, batch)
+        if must is None:
+            return iter(())
+        return map(our_point, self._records(collection, shard, edge_filter(must), batch, vectors=vectors))
 
-    def _pages(
-        self, collection: str, shard: edge.EdgeShard, must: Sequence[Clause], batch: int
-    ) -> Iterator[Point]:
+    def _records(
+        self,
+        collection: str,
+        shard: edge.EdgeShard,
+        only: edge.Filter,
+        batch: int,
+        *,
+        payload: bool | list[str] = True,
+        vectors: bool,
+    ) -> Iterator[edge.Record]:
         offset: Any = None
         while True:
+            request = scroll_request(only, limit=batch, offset=offset, payload=payload, vectors=vectors)
             with self._shards.calling(collection):
-                page, offset = shard.scroll(scroll_request(edge_filter(must), limit=batch, offset=offset))
-            yield from map(our_point, page)
+                page, offset = shard.scroll(request)
+            yield from page
             if offset is None:
                 return
 

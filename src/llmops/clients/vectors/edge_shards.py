@@ -10,16 +10,18 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 import qdrant_edge as edge
 
+from llmops.clients.protocols import StoreSettings
 from llmops.clients.vectors import ownership
 from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room, explained, is_panic
-from llmops.clients.vectors.edge_forms import shard_config
-from llmops.clients.vectors.names import KEYWORD_INDEXES, check_collection, is_collection, unknown_collection
+from llmops.clients.vectors.edge_settings import index_operations, shard_config
+from llmops.clients.vectors.names import TENANT, check_collection, is_collection, unknown_collection
 from llmops.errors import ConfigurationError, LlmopsError, NotFoundError, StorageError
 
 _MAKING, _REMOVING = ".making-", ".removing-"
@@ -37,6 +39,7 @@ class EdgeShards:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._open: dict[str, edge.EdgeShard] = {}
+        self._knows_tenants: dict[str, bool] = {}
         self._lock = threading.RLock()
         self._closed = False
         self._ownership = ownership.take(directory)
@@ -66,12 +69,21 @@ class EdgeShards:
                 if not self._folder(collection).is_dir():
                     raise NotFoundError(unknown_collection(collection, self.names()))
                 check_room(self.directory, ROOM_TO_OPEN)
-                self._open[collection] = edge.EdgeShard.load(str(self._folder(collection)))
+                shard = edge.EdgeShard.load(str(self._folder(collection)))
+                self._knows_tenants[collection] = TENANT in shard.info().payload_schema
+                self._open[collection] = shard
             return self._open[collection]
 
-    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+    def knows_tenants(self, collection: str) -> bool:
+        """Whether every point of an opened collection says its tenant: not those made by llmops 0.1."""
+        return self._knows_tenants[collection]
+
+    def create(
+        self, collection: str, *, dimension: int, metadata: Mapping[str, Any], settings: StoreSettings
+    ) -> None:
         """Make an empty shard; `metadata` is laid into its folder for people to read."""
         check_collection(collection)
+        config, indexes = shard_config(dimension, settings), index_operations(settings)
         with self._lock, self.calling(collection):
             self._check_open()
             check_room(self.directory, ROOM_TO_WRITE)
@@ -80,15 +92,14 @@ class EdgeShards:
             making = self.directory / f"{_MAKING}{collection}"
             if making.exists():
                 shutil.rmtree(making)
-            shard = edge.EdgeShard.create(str(making), shard_config(dimension))
+            shard = edge.EdgeShard.create(str(making), config)
             try:
-                for field in KEYWORD_INDEXES:
-                    kind = edge.PayloadSchemaType.Keyword
-                    shard.update(edge.UpdateOperation.create_field_index(field, kind))
+                for index in indexes:
+                    shard.update(index)
                 shard.flush()
             finally:
                 shard.close()
-            about = {"dimension": dimension, "metadata": dict(metadata)}
+            about = {"dimension": dimension, "metadata": dict(metadata), "settings": asdict(settings)}
             (making / _ABOUT).write_bytes(orjson.dumps(about, default=str, option=orjson.OPT_INDENT_2))
             making.rename(self._folder(collection))
 

@@ -9,10 +9,13 @@ from uuid import UUID
 from llmops.errors import ConfigurationError, StorageError
 
 DENSE, SPARSE = "dense", "bm25"
-KEYWORD_INDEXES = ("acl", "document_id")
+ACL, DOCUMENT, TENANT = "acl", "document_id", "tenant"
+KEYWORD_INDEXES = (ACL, DOCUMENT)
+"""Indexed in every collection, beside `TENANT`."""
 SLICE = 64
 """Points a call may carry: every call of Edge holds the interpreter's lock for its whole length."""
 
+_FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
@@ -31,6 +34,24 @@ def check_collection(name: str) -> None:
             f"{name!r} cannot name a collection: use at most 128 of a-z, 0-9, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
+
+
+def is_field(name: str) -> bool:
+    """Whether a metadata field of this name can be filtered by."""
+    return _FIELD.fullmatch(name) is not None
+
+
+def metadata_indexes(fields: Iterable[str]) -> dict[str, str]:
+    """Each field with its path in the payload.
+
+    Raises:
+        ConfigurationError: a field's name is none that can be filtered by.
+    """
+    paths = {name: f"metadata.{name}" for name in fields}
+    for name in paths:
+        if not is_field(name):
+            raise ConfigurationError(f"index_fields names {name!r}: use 1 to 64 of A-Z, a-z, 0-9, '_' and '-'")
+    return paths
 
 
 def is_point_id(chunk_id: str) -> bool:

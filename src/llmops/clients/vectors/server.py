@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from qdrant_client import QdrantClient, models
 
-from llmops.clients.protocols import Filter
-from llmops.clients.vectors.clauses import AnyText, Clause, clauses
+from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
+from llmops.clients.vectors.clauses import AnyText, Clause, clauses, of_documents
 from llmops.clients.vectors.names import (
+    ACL,
     DENSE,
-    KEYWORD_INDEXES,
+    DOCUMENT,
     SLICE,
     SPARSE,
+    TENANT,
     check_collection,
     is_point_id,
 )
-from llmops.clients.vectors.payload import our_point
+from llmops.clients.vectors.payload import access_keys, our_point
 from llmops.clients.vectors.ranking import Query, asked, ranked
 from llmops.clients.vectors.server_errors import Server
 from llmops.clients.vectors.server_forms import (
@@ -26,6 +29,12 @@ from llmops.clients.vectors.server_forms import (
     server_filter,
     server_point,
     server_queries,
+)
+from llmops.clients.vectors.server_settings import (
+    collection_arguments,
+    dense_params,
+    payload_indexes,
+    sparse_params,
 )
 from llmops.errors import ConfigurationError, StorageError
 from llmops.records import Point, ScoredId, SparseVector
@@ -56,27 +65,29 @@ class ServerStore:
         self._closed = False
         self._client = client or _client(url, self._server.shown, api_key, timeout_s)
 
-    def create(self, collection: str, *, dimension: int, metadata: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        collection: str,
+        *,
+        dimension: int,
+        metadata: Mapping[str, Any],
+        settings: StoreSettings | None = None,
+    ) -> None:
         """Make an empty collection with its indexes; what a killed `create` left is made anew.
 
         Raises:
-            ConfigurationError: it exists, or its name is not one.
+            ConfigurationError: it exists, its name is not one, or a setting is none that a server knows.
         """
+        settings = settings or StoreSettings()
+        arguments, indexes = collection_arguments(dimension, settings), payload_indexes(settings)
         with self._calling(collection):
             if self._client.collection_exists(collection):
                 if not self._is_half_made(collection):
                     raise ConfigurationError(f"collection {collection!r} exists already: drop it first")
                 self._client.delete_collection(collection)
-            self._client.create_collection(
-                collection,
-                vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
-                sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                metadata={_STATE: _MAKING},
-            )
-            for field in KEYWORD_INDEXES:
-                self._client.create_payload_index(
-                    collection, field, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
-                )
+            self._client.create_collection(collection, metadata={_STATE: _MAKING}, **arguments)
+            for field, schema in indexes.items():
+                self._client.create_payload_index(collection, field, field_schema=schema, wait=True)
             self._client.update_collection(collection, metadata={**metadata, _STATE: _MADE})
 
     def _is_half_made(self, collection: str) -> bool:
@@ -101,15 +112,32 @@ class ServerStore:
             with self._calling(collection):
                 self._client.upsert(collection, made, wait=True)
 
+    def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
+        """Let these principals read the document, and nobody else; no vector is touched."""
+        its_points = server_filter([of_documents(document_id)])
+        with self._calling(collection):
+            found, _ = self._client.scroll(collection, its_points, 1, with_payload=[TENANT], with_vectors=False)
+            if found:
+                tenant = (found[0].payload or {}).get(TENANT, "")
+                self._client.set_payload(collection, {ACL: access_keys(tenant, acl)}, its_points, wait=True)
+
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
-        of_document: Clause = (AnyText(key="document_id", values=(document_id,)),)
-        doomed = server_filter([of_document], but=[i for i in keep if is_point_id(i)])
+        doomed = server_filter([of_documents(document_id)], but=[i for i in keep if is_point_id(i)])
         with self._calling(collection):
             self._client.delete(collection, models.FilterSelector(filter=doomed), wait=True)
 
-    def fetch(self, collection: str, chunk_ids: Sequence[str], *, where: Filter) -> dict[str, Point]:
-        """The points with these ids that `where` lets through, in the order asked; vectors included."""
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Remove all points of these documents."""
+        for start in range(0, len(document_ids), SLICE):
+            doomed = server_filter([of_documents(*document_ids[start : start + SLICE])])
+            with self._calling(collection):
+                self._client.delete(collection, models.FilterSelector(filter=doomed), wait=True)
+
+    def fetch(
+        self, collection: str, chunk_ids: Sequence[str], *, where: Filter, vectors: bool = True
+    ) -> dict[str, Point]:
+        """The points with these ids that `where` lets through, in the order asked."""
         must = self._must(collection, where)
         if must is None:
             return {}
@@ -117,7 +145,7 @@ class ServerStore:
         found: dict[str, Point] = {}
         for start in range(0, len(wanted), SLICE):
             ids = wanted[start : start + SLICE]
-            page, _ = self._page(collection, server_filter(must, ids=ids), len(ids))
+            page, _ = self._page(collection, server_filter(must, ids=ids), len(ids), vectors=vectors)
             found.update((str(record.id), our_point(record)) for record in page)
         return {i: found[i] for i in wanted if i in found}
 
@@ -137,13 +165,16 @@ class ServerStore:
         sparse: SparseVector | None,
         limit: int,
         where: Filter,
+        settings: SearchSettings | None = None,
     ) -> tuple[list[ScoredId], list[ScoredId]]:
         """The best by cosine and the best by BM25 in one round trip; equal scores in the order of ids."""
         must = self._must(collection, where)
         only = server_filter(must or ())
+        tenant = where.tenant if where.principals is not None else ""
+        params = {DENSE: dense_params(settings or SearchSettings()), SPARSE: sparse_params(tenant)}
 
         def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
-            requests = server_queries(queries, n, only)
+            requests = server_queries(queries, n, only, params)
             with self._calling(collection):
                 batch = self._client.query_batch_points(collection, requests)
             return {name: scored(response) for name, response in zip(queries, batch, strict=True)}
@@ -151,22 +182,39 @@ class ServerStore:
         best = ranked(asked(dense, sparse) if must is not None else {}, limit, ask)
         return best.get(DENSE, []), best.get(SPARSE, [])
 
-    def scroll(self, collection: str, *, where: Filter, batch: int = 256) -> Iterator[Point]:
+    def document_ids(self, collection: str) -> dict[str, int]:
+        """Every document with the number of its points; reads neither vectors nor texts."""
+        pages = self._records(collection, server_filter(()), 1024, payload=[DOCUMENT], vectors=False)
+        return dict(Counter((record.payload or {}).get(DOCUMENT, "") for record in pages))
+
+    def scroll(self, collection: str, *, where: Filter, batch: int = 256, vectors: bool = True) -> Iterator[Point]:
         """Every point that `where` lets through, in the order of ids; `batch` are read at a time."""
         must = self._must(collection, where)
         if must is None:
             return iter(())
-        only = server_filter(must)
-        first, offset = self._page(collection, only, batch)
-        return self._pages(collection, only, batch, first, offset)
+        return map(our_point, self._records(collection, server_filter(must), batch, vectors=vectors))
 
-    def _pages(
-        self, collection: str, only: models.Filter, batch: int, page: list[models.Record], offset: Any
-    ) -> Iterator[Point]:
-        yield from map(our_point, page)
-        while offset is not None:
-            page, offset = self._page(collection, only, batch, offset)
-            yield from map(our_point, page)
+    def _records(
+        self,
+        collection: str,
+        only: models.Filter,
+        batch: int,
+        *,
+        payload: bool | list[str] = True,
+        vectors: bool,
+    ) -> Iterator[models.Record]:
+        """Pages one after the other; the first is read now, so that what is wrong is said now."""
+
+        def ask(offset: Any) -> tuple[list[models.Record], Any]:
+            return self._page(collection, only, batch, offset, payload=payload, vectors=vectors)
+
+        def following(page: list[models.Record], offset: Any) -> Iterator[models.Record]:
+            yield from page
+            while offset is not None:
+                page, offset = ask(offset)
+                yield from page
+
+        return following(*ask(None))
 
     def _must(self, collection: str, where: Filter) -> list[Clause] | None:
         """What must hold, or `None` when nothing can match, which is then not left to the server."""
@@ -174,14 +222,24 @@ class ServerStore:
         if must is None:
             with self._calling(collection):
                 self._client.get_collection(collection)
+        elif where.principals is not None and where.tenant:
+            # a principal as it is stored says its tenant too: this leads to the tenant's part of the index
+            must.append((AnyText(key=TENANT, values=(where.tenant,)),))
         return must
 
     def _page(
-        self, collection: str, only: models.Filter, limit: int, offset: Any = None
+        self,
+        collection: str,
+        only: models.Filter,
+        limit: int,
+        offset: Any = None,
+        *,
+        payload: bool | list[str] = True,
+        vectors: bool = True,
     ) -> tuple[list[models.Record], Any]:
         with self._calling(collection):
             return self._client.scroll(
-                collection, only, limit, offset=offset, with_payload=True, with_vectors=True
+                collection, only, limit, offset=offset, with_payload=payload, with_vectors=vectors
             )
 
     def flush(self) -> None:

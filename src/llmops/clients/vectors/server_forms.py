@@ -23,9 +23,16 @@ def server_point(point: Point) -> models.PointStruct:
     )
 
 
-def server_queries(queries: Mapping[str, Query], n: int, only: models.Filter) -> list[models.QueryRequest]:
+def server_queries(
+    queries: Mapping[str, Query],
+    n: int,
+    only: models.Filter,
+    params: Mapping[str, models.SearchParams | None],
+) -> list[models.QueryRequest]:
     return [
-        models.QueryRequest(query=_nearest(query), using=name, filter=only, limit=n, with_payload=False)
+        models.QueryRequest(
+            query=_nearest(query), using=name, filter=only, limit=n, with_payload=False, params=params[name]
+        )
         for name, query in queries.items()
     ]
 

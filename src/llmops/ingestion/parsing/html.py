@@ -1,15 +1,21 @@
-"""HTML through beautifulsoup and lxml: the main content, without navigation and hidden parts."""
+"""HTML through beautifulsoup and lxml: the main content, without navigation and hidden parts.
+
+Bounded by the number of tags; what is nested very deeply is read without its structure.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bs4 import BeautifulSoup, Tag
 from bs4.dammit import EncodingDetector
 from bs4.element import Comment, NavigableString
 
+from llmops.errors import DocumentError
 from llmops.ingestion.parsing.builder import Parsed, Scalar, TextBuilder
+from llmops.ingestion.parsing.html_tables import is_data_table, rows_of_table
+from llmops.ingestion.parsing.html_text import BLOCKS, latex_of, one_line, text_of
 from llmops.ingestion.parsing.plain import decode
 
 _NEVER = (
@@ -28,12 +34,10 @@ _NEVER = (
 _FURNITURE = ("nav", "aside", "form", "footer", "header")
 _LISTS = ("ul", "ol", "menu")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
-    """address article aside blockquote body dd details div dl dt fieldset figcaption figure footer form header hr
-    html li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul""".split()
-) | frozenset(_HEADINGS)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_MAX_DEPTH = 500
+_MAX_DEPTH = 120
+MAX_TAGS = 300_000
+_TAG = re.compile(r"<[A-Za-z]")
 # WHATWG Encoding Standard: what pages call Latin-1 or ASCII is Windows-1252, and a page that can be read far
 # enough to find "utf-16" in it is not UTF-16.
 _AS_BROWSERS_READ = {
@@ -43,23 +47,35 @@ _AS_BROWSERS_READ = {
 
 
 def parse_html(raw: bytes, uri: str) -> Parsed:
-    soup = BeautifulSoup(_decode(raw), "lxml")
+    """The main content of a page.
+
+    Raises:
+        DocumentError: it is no text, or has over `MAX_TAGS` tags.
+    """
+    soup = _soup(_decode(raw))
     title_tag = soup.find("title")
     title = title_tag.get_text(" ", strip=True) if isinstance(title_tag, Tag) else ""
     metadata = _metadata(soup)
     builder = TextBuilder()
     root = _main_content(soup)
     if root is not None:
-        _walk(root, builder, None, 0)
+        _Walker(root, builder, None).walk(root, 0)
     return builder.build(uri=uri, media_type="text/html", title=title, metadata=metadata)
 
 
 def add_html(fragment: str, builder: TextBuilder, *, lines: tuple[int, int] | None) -> None:
     """The text of a fragment, such as HTML inside Markdown."""
-    soup = BeautifulSoup(fragment, "lxml")
+    soup = _soup(fragment)
     _remove(soup, _NEVER)
     if isinstance(soup.body, Tag):
-        _walk(soup.body, builder, lines, 0)
+        _Walker(soup.body, builder, lines).walk(soup.body, 0)
+
+
+def _soup(text: str) -> BeautifulSoup:
+    n_tags = sum(1 for _ in _TAG.finditer(text))
+    if n_tags > MAX_TAGS:
+        raise DocumentError(f"has {n_tags} tags; at most {MAX_TAGS} are read")
+    return BeautifulSoup(text, "lxml")
 
 
 def _decode(raw: bytes) -> str:
@@ -92,13 +108,30 @@ def _main_content(soup: BeautifulSoup) -> Tag | None:
     furniture = [
         tag for tag in root.find_all(_FURNITURE) if not (tag.name == "header" and tag.find(list(_HEADINGS)))
     ]
-    known = {id(tag) for tag in furniture}
-    outermost = [tag for tag in furniture if not any(id(parent) in known for parent in tag.parents)]
+    outermost = _outermost(furniture)
     rest = n_before - sum(len(tag.get_text(" ", strip=True)) for tag in outermost)
     if rest > 0.2 * n_before:  # a page that is all form or all footer is kept as it is
         for tag in outermost:
             tag.decompose()
     return root
+
+
+def _outermost(tags: Sequence[Tag]) -> list[Tag]:
+    """Those that stand in no other one; each ancestor is looked at once."""
+    known = {id(tag) for tag in tags}
+    is_within: dict[int, bool] = {}
+    found: list[Tag] = []
+    for tag in tags:
+        climbed: list[int] = []
+        parent = tag.parent
+        while parent is not None and id(parent) not in known and id(parent) not in is_within:
+            climbed.append(id(parent))
+            parent = parent.parent
+        within = parent is not None and (id(parent) in known or is_within[id(parent)])
+        is_within.update(dict.fromkeys(climbed, within))
+        if not within:
+            found.append(tag)
+    return found
 
 
 def _only_article(body: Tag) -> Tag | None:
@@ -116,56 +149,91 @@ def _remove(soup: BeautifulSoup, names: tuple[str, ...]) -> None:
         tag.decompose()
     for tag in soup.find_all(style=_HIDDEN):
         tag.decompose()
+    for formula in soup.find_all("math"):
+        formula.replace_with(NavigableString(f" {latex_of(formula)} "))
 
 
-def _walk(node: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth: int) -> None:
-    """Blocks in reading order; text that stands between blocks is a paragraph."""
-    if depth > _MAX_DEPTH:
-        raise RecursionError
-    loose: list[str] = []
+class _Walker:
+    """Blocks of a tree in reading order; text that stands between blocks is a paragraph."""
 
-    def flush() -> None:
-        builder.add("paragraph", _folded("".join(loose)), lines=lines)
+    def __init__(self, root: Tag, builder: TextBuilder, lines: tuple[int, int] | None) -> None:
+        self._builder, self._lines = builder, lines
+        self._holding: set[int] = set()
+        for block in (root, *root.find_all(list(BLOCKS))):
+            tag: Tag | None = block
+            while tag is not None and id(tag) not in self._holding:
+                self._holding.add(id(tag))
+                tag = tag.parent
+
+    def walk(self, node: Tag, depth: int) -> None:
+        """What stands in a tag; from a depth on as one paragraph."""
+        if depth > _MAX_DEPTH:
+            self._builder.add("paragraph", _folded(text_of(node)), lines=self._lines)
+            return
+        loose: list[str] = []
+        for child in node.children:
+            if isinstance(child, Comment):
+                continue
+            if isinstance(child, NavigableString):
+                loose.append(str(child))
+            elif isinstance(child, Tag):
+                if id(child) not in self._holding:
+                    loose.append(text_of(child))
+                    continue
+                self._paragraph(loose)
+                self._block(child, depth)
+        self._paragraph(loose)
+
+    def _paragraph(self, loose: list[str]) -> None:
+        self._builder.add("paragraph", _folded("".join(loose)), lines=self._lines)
         loose.clear()
 
-    for child in node.children:
-        if isinstance(child, Comment):
-            continue
-        if isinstance(child, NavigableString):
-            loose.append(str(child))
-        elif isinstance(child, Tag):
-            if not _holds_block(child):
-                loose.append(_text(child))
-                continue
-            flush()
-            _block(child, builder, lines, depth)
-    flush()
+    def _block(self, tag: Tag, depth: int) -> None:
+        if tag.name in _HEADINGS:
+            self._builder.add("heading", _folded(text_of(tag)), level=_HEADINGS[tag.name], lines=self._lines)
+        elif tag.name == "pre":
+            self._builder.add("code", text_of(tag), lines=self._lines)
+        elif tag.name in _LISTS:
+            self._builder.add("list", "\n".join(_items(tag, 0)), lines=self._lines)
+        elif tag.name == "table" and is_data_table(tag):
+            self._builder.add("table", rows_of_table(tag), lines=self._lines)
+        elif tag.name == "dl" and not _is_layout(tag):
+            self._builder.add("list", "\n".join(_definitions(tag)), lines=self._lines)
+        else:
+            self.walk(tag, depth + 1)
 
 
-def _holds_block(tag: Tag) -> bool:
-    nodes = (tag, *tag.descendants)
-    return any(isinstance(node, Tag) and node.name in _BLOCKS for node in nodes)
+def _is_layout(definitions: Tag) -> bool:
+    """Whether a definition list holds more than words: code, tables, lists."""
+    return definitions.find(["pre", "table", "ul", "ol", "dl", "blockquote", *_HEADINGS]) is not None
 
 
-def _block(tag: Tag, builder: TextBuilder, lines: tuple[int, int] | None, depth: int) -> None:
-    if tag.name in _HEADINGS:
-        builder.add("heading", _folded(_text(tag)), level=_HEADINGS[tag.name], lines=lines)
-    elif tag.name == "pre":
-        builder.add("code", _text(tag), lines=lines)
-    elif tag.name in _LISTS:
-        builder.add("list", "\n".join(_items(tag, 0)), lines=lines)
-    elif tag.name == "table" and not tag.find("table"):
-        builder.add("table", _table(tag), lines=lines)
-    else:
-        _walk(tag, builder, lines, depth + 1)
+def _definitions(tag: Tag) -> Iterator[str]:
+    """`- term: meaning`; terms that share a meaning stand together."""
+    terms: list[str] = []
+    n_meanings = 0
+    for part in tag.find_all(["dt", "dd"]):
+        text = one_line(part)
+        if part.name == "dt":
+            if n_meanings:
+                terms, n_meanings = [], 0
+            terms.append(text)
+        elif n_meanings == 0:
+            n_meanings += 1
+            yield f"- {', '.join(filter(None, terms))}: {text}" if any(terms) else f"- {text}"
+        else:
+            yield f"  {text}"
+    if terms and not n_meanings:
+        yield f"- {', '.join(filter(None, terms))}"
 
 
 def _items(tag: Tag, depth: int) -> Iterator[str]:
     """Lines of a list; what stands between its items, such as a list put there by mistake, is kept."""
     if depth > _MAX_DEPTH:
-        raise RecursionError
+        yield one_line(tag)
+        return
     start = str(tag.get("start") or "1")
-    ordinal = int(start) if start.isascii() and start.isdigit() else 1
+    ordinal = int(start) if start.isascii() and start.isdigit() and len(start) < 10 else 1
     for child in tag.children:
         if not isinstance(child, Tag):
             if not isinstance(child, Comment) and (loose := " ".join(str(child).split())):
@@ -176,7 +244,7 @@ def _items(tag: Tag, depth: int) -> Iterator[str]:
             mark = f"{ordinal}. " if tag.name == "ol" else "- "
             ordinal += 1
             yield from _item(child, mark, depth)
-        elif text := " ".join(_text(child).split()):
+        elif text := one_line(child):
             yield "  " * depth + text
 
 
@@ -190,35 +258,9 @@ def _item(item: Tag, mark: str, depth: int) -> Iterator[str]:
             own.clear()
             yield from _items(child, depth + 1)
         elif not isinstance(child, Comment):
-            own.append(_text(child) if isinstance(child, Tag) else str(child))
+            own.append(text_of(child) if isinstance(child, Tag) else str(child))
     if text := " ".join("".join(own).split()):
         yield "  " * depth + mark + text
-
-
-def _table(tag: Tag) -> str:
-    rows = ([" ".join(_text(cell).split()) for cell in row.find_all(["td", "th"])] for row in tag.find_all("tr"))
-    caption = tag.find("caption")
-    lines = [" ".join(_text(caption).split())] if isinstance(caption, Tag) else []
-    return "\n".join([*lines, *(" | ".join(row) for row in rows if any(row))])
-
-
-def _text(tag: Tag) -> str:
-    """Text of inline content; line breaks stay, images speak by their alternative text."""
-    parts = [_stands_for(tag)]
-    for node in tag.descendants:
-        if isinstance(node, Comment):
-            continue
-        if isinstance(node, NavigableString):
-            parts.append(str(node))
-        elif isinstance(node, Tag):
-            parts.append(" " if node.name in _BLOCKS else _stands_for(node))
-    return "".join(parts)
-
-
-def _stands_for(tag: Tag) -> str:
-    if tag.name == "br":
-        return "\n"
-    return str(tag.get("alt") or "") if tag.name == "img" else ""
 
 
 def _folded(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 from llmops.ingestion.parsing.builder import Parsed, Scalar, TextBuilder
@@ -29,17 +30,47 @@ _CODE = re.compile(
 )
 _ANCHOR = re.compile(r"\s*\{:?\s*[#.][^{}]*\}\s*$")
 _MAX_INTEGER = 2**63 - 1
+# markdown-it takes time by brackets times characters of a paragraph, for those that open no link.
+_MAX_BRACKET_WORK = 30_000_000
+_MAX_WORK = 100_000_000
+_LITTLE_WORK = 1_000_000
+
+
+def _inline_rule(state: StateCore) -> None:
+    """Inline markup, but for paragraphs of so many brackets that they would take minutes: those as text."""
+    left = _MAX_WORK
+    for token in state.tokens:
+        if token.type != "inline":
+            continue
+        work = token.content.count("[") * len(token.content)
+        left -= work if work > _LITTLE_WORK else 0
+        if work > min(_MAX_BRACKET_WORK, max(left, _LITTLE_WORK)):
+            token.children = [Token("text", "", 0, content=token.content)]
+            state.env.setdefault("plain", []).append(token.map)
+        else:
+            token.children = []
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
+
+
 _parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
+_parser.core.ruler.at("inline", _inline_rule)
 
 
 def parse_markdown(raw: bytes, uri: str) -> Parsed:
+    """CommonMark with tables and front matter; blocks know their lines."""
     source = decode(raw).replace("\r\n", "\n")
     metadata, body_line, body = _front_matter(source)
     body = _outside_code(body)
     builder = TextBuilder()
-    _walk(_parser.parse(body), builder, body_line)
+    env: dict[str, list[list[int] | None]] = {}
+    _walk(_parser.parse(body, env), builder, body_line)
     title = str(metadata.get("title", ""))
-    return builder.build(uri=uri, media_type="text/markdown", title=title, metadata=metadata)
+    problems = [
+        f"the paragraph at line {lines[0] + 1 + body_line} has so many brackets that it was read as plain text"
+        for lines in env.get("plain", [])
+        if lines is not None
+    ]
+    return builder.build(uri=uri, media_type="text/markdown", title=title, metadata=metadata, problems=problems)
 
 
 def _front_matter(source: str) -> tuple[dict[str, Scalar], int, str]:

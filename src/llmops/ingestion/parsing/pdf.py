@@ -1,122 +1,249 @@
-"""PDF through pypdf: born-digital text, page by page."""
+"""PDF through PDFium: text in reading order, tables, headings, notes, form fields; scanned pages through OCR."""
 
 from __future__ import annotations
 
-import io
-import logging
 import re
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from pypdf import PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError, PdfReadError, PyPdfError
+import pypdfium2 as pdfium
+import pypdfium2.raw as c
 
 from llmops.errors import DocumentError
+from llmops.ingestion.parsing import ocr
 from llmops.ingestion.parsing.builder import MAX_CHARACTERS, Parsed, Scalar, TextBuilder
+from llmops.ingestion.parsing.pdf_layout import read_layer
+from llmops.ingestion.parsing.pdf_pages import PDFIUM, Box, RawPage, Word, read_page
+from llmops.ingestion.parsing.pdf_text import Furniture, Piece, pieces_of, with_headings
 
-_MAX_PAGES = 5_000
-_HYPHEN = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
-_PAGE_NUMBER = re.compile(r"\d+")
-_MIN_CHARACTERS_A_PAGE = 10
-_log = logging.getLogger("pypdf")
-_log.setLevel(logging.CRITICAL)  # it complains of every oddity; what matters is in the result
+MAX_PAGES = 5_000
+MAX_SECONDS = 300.0
+MAX_SCANNED_PAGES = 200
+_PAGES_AT_ONCE = 64
+_MIN_CHARACTERS = 10
+_SCAN_DPI = 200
+_MAX_PIXELS = 25_000_000
+_MAX_UNREADABLE_SHARE = 0.3
+_MIN_PICTURE_SHARE = 0.05
+_IS, _WAS = "{is}", "{was}"
+_SCHEME = re.compile(r"^(?:https?://(?:www\.)?|mailto:)", re.IGNORECASE)
+_MAX_ADDRESS = 300
+_PASSWORD = "is encrypted and needs a password; save it without one"
 
 
 def parse_pdf(raw: bytes, uri: str) -> Parsed:
+    """Text of every page that can be read; what cannot be is in `problems`.
+
+    Raises:
+        DocumentError: it is no PDF, needs a password, or no page of it can be read.
+    """
     if b"%PDF-" not in raw[:1024]:
         raise DocumentError("is not a PDF: it does not begin with %PDF")
-    reader = _open(raw)
-    pages = _pages(reader)
-    n_characters = sum(len(page) for page in pages)
-    if n_characters < _MIN_CHARACTERS_A_PAGE:
-        n = len(pages)
-        shown = f"{n} page{'s' * (n != 1)}"
-        raise DocumentError(f"{shown} without text: probably scanned, and this parser does not read images")
+    with _opened(raw) as document:
+        reading = _Reading(document)
+        reading.read()
+        title = _title(document)
     builder = TextBuilder()
-    furniture = _repeated_lines(pages)
-    for number, page in enumerate(pages, start=1):
-        for paragraph in _paragraphs(page, furniture):
-            builder.add("paragraph", paragraph, page=number)
-    metadata: dict[str, Scalar] = {"pages": len(pages)}
-    return builder.build(uri=uri, media_type="application/pdf", title=_title(reader), metadata=metadata)
+    for piece in with_headings(reading.pieces):
+        builder.add(piece.kind, piece.text, level=piece.level, page=piece.page)
+    if not builder.n_characters:
+        raise DocumentError(reading.reason())
+    metadata: dict[str, Scalar] = {"pages": reading.n_pages}
+    return builder.build(
+        uri=uri, media_type="application/pdf", title=title, metadata=metadata, problems=reading.problems()
+    )
 
 
-def _open(raw: bytes) -> PdfReader:
+@contextmanager
+def _opened(raw: bytes) -> Iterator[pdfium.PdfDocument]:
     try:
-        reader = PdfReader(io.BytesIO(raw), strict=False)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentError("is encrypted and needs a password; save it without one")
-        n_pages = len(reader.pages)
-    except FileNotDecryptedError as error:
-        raise DocumentError("is encrypted and needs a password; save it without one") from error
-    except DependencyError as error:
-        raise DocumentError(f"is encrypted in a way that needs another package ({error})") from error
-    except PyPdfError as error:
-        raise DocumentError(f"is a damaged PDF ({error})") from error
-    if n_pages == 0:
-        raise DocumentError("is a PDF without pages")
-    if n_pages > _MAX_PAGES:
-        raise DocumentError(f"has {n_pages} pages; at most {_MAX_PAGES} are read")
-    return reader
+        with PDFIUM:
+            document = pdfium.PdfDocument(raw)
+            document.init_forms()
+    except pdfium.PdfiumError as error:
+        match getattr(error, "err_code", None):
+            case c.FPDF_ERR_PASSWORD:
+                raise DocumentError(_PASSWORD) from error
+            case c.FPDF_ERR_SECURITY:
+                raise DocumentError(
+                    "is encrypted in a way that cannot be read; save it without encryption"
+                ) from error
+            case _:
+                raise DocumentError("is a damaged PDF, or one without pages") from error
+    try:
+        yield document
+    finally:
+        with PDFIUM:
+            document.close()
 
 
-def _pages(reader: PdfReader) -> list[str]:
-    pages: list[str] = []
-    total = 0
-    for number, page in enumerate(reader.pages, start=1):
+class _Reading:
+    """The pages of one document as they are read, and what could not be."""
+
+    def __init__(self, document: pdfium.PdfDocument) -> None:
+        self._document = document
+        self._started = time.monotonic()
+        self._furniture = Furniture()
+        self._n_characters = 0
+        self._n_pictures = 0
+        self._failed: dict[str, list[int]] = {}
+        self.pieces: list[Piece] = []
+        with PDFIUM:
+            self.n_pages = len(document)
+            self._n_attached = c.FPDFDoc_GetAttachmentCount(document.raw)
+            self._form = document.get_formtype()
+
+    def read(self) -> None:
+        """Read all pages within the limits."""
+        last = min(self.n_pages, MAX_PAGES)
+        if self.n_pages > MAX_PAGES:
+            self._fail(f"{_WAS} not read: a file may have {MAX_PAGES}", range(MAX_PAGES + 1, self.n_pages + 1))
+        for first in range(0, last, _PAGES_AT_ONCE):
+            numbers = range(first, min(first + _PAGES_AT_ONCE, last))
+            pages = [page for index in numbers if (page := self._raw(index)) is not None]
+            self._furniture.learn(pages)
+            for page in pages:
+                self.pieces += self._pieces(page)
+
+    def _raw(self, index: int) -> RawPage | None:
+        if time.monotonic() - self._started > MAX_SECONDS:
+            self._fail(f"{_WAS} not read: the file took longer than {MAX_SECONDS:.0f} seconds", [index + 1])
+            return None
+        if self._n_characters > MAX_CHARACTERS:
+            self._fail(f"{_WAS} not read: a file may have {MAX_CHARACTERS} characters", [index + 1])
+            return None
         try:
-            text = page.extract_text()
-        except (PdfReadError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            raise DocumentError(f"page {number} cannot be read ({type(error).__name__}: {error})") from error
-        total += len(text)
-        if total > MAX_CHARACTERS:
-            raise DocumentError(f"has more than {MAX_CHARACTERS} characters")
-        pages.append(text)
-    return pages
+            with PDFIUM:
+                page = read_page(self._document, index)
+        except (pdfium.PdfiumError, ValueError, OSError) as error:
+            self._fail(f"{_IS} damaged ({error})", [index + 1])
+            return None
+        self._n_characters += page.n_characters
+        return page
+
+    def _pieces(self, page: RawPage) -> list[Piece]:
+        n_bad, n_all = page.n_unreadable, max(page.n_characters, 1)
+        is_scan = page.n_characters < _MIN_CHARACTERS and page.picture_share > _MIN_PICTURE_SHARE
+        is_code = n_bad > _MIN_CHARACTERS and n_bad > _MAX_UNREADABLE_SHARE * n_all
+        if is_scan or is_code:
+            pieces = self._from_picture(
+                page, "scanned images" if is_scan else "in fonts that do not tell their letters"
+            )
+        else:
+            pieces = list(_text_pieces(page, self._furniture))
+        return [*pieces, *_remarks(page)]
+
+    def _from_picture(self, page: RawPage, what: str) -> list[Piece]:
+        """The text of a page as Tesseract reads it."""
+        if not ocr.is_available():
+            self._fail(f"{_IS} {what} and {_WAS} not read: install Tesseract", [page.number])
+            return []
+        self._n_pictures += 1
+        if self._n_pictures > MAX_SCANNED_PAGES:
+            self._fail(
+                f"{_IS} {what} and {_WAS} not read: a file may have {MAX_SCANNED_PAGES} such", [page.number]
+            )
+            return []
+        try:
+            with PDFIUM:
+                picture = _picture(self._document, page.number - 1)
+            text = ocr.read_image(picture)
+        except (DocumentError, pdfium.PdfiumError) as error:
+            self._fail(f"{_IS} {what} and {_WAS} not read: {error}", [page.number])
+            return []
+        self._n_characters += len(text)
+        return [Piece(kind="paragraph", text=part, page=page.number) for part in ocr.paragraphs(text)]
+
+    def _fail(self, reason: str, pages: Sequence[int]) -> None:
+        self._failed.setdefault(reason, []).extend(pages)
+
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read, a sentence each."""
+        said = [_sentence(pages, reason) for reason, pages in self._failed.items()]
+        if self._n_attached:
+            said.append(f"{self._n_attached} attached file{'s' * (self._n_attached != 1)} in it were not read")
+        if self._form in (c.FORMTYPE_XFA_FULL, c.FORMTYPE_XFA_FOREGROUND):
+            said.append("its XFA form may show more than could be read")
+        return tuple(said)
+
+    def reason(self) -> str:
+        """Why the document gave no text at all."""
+        if self._failed:
+            return "; ".join(self.problems()[:3])
+        pages = f"{self.n_pages} page{'s' * (self.n_pages != 1)}"
+        return f"{pages} without text: probably scanned or drawn, and no letters were found"
 
 
-def _repeated_lines(pages: Sequence[str]) -> frozenset[str]:
-    """First and last lines that stand on most pages: headers, footers and page numbers."""
-    if len(pages) < 4:
-        return frozenset()
-    counts: Counter[str] = Counter()
-    for page in pages:
-        lines = [_mask(line) for line in page.splitlines() if line.strip()]
-        counts.update({*lines[:2], *lines[-2:]})
-    return frozenset(line for line, n in counts.items() if n >= 0.6 * len(pages))
+def _sentence(pages: Sequence[int], reason: str) -> str:
+    """`pages 3-4, 7 are ...`"""
+    spans: list[list[int]] = []
+    for number in sorted(pages):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    shown = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
+    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    many = len(pages) > 1
+    reason = reason.replace(_IS, "are" if many else "is").replace(_WAS, "were" if many else "was")
+    if not many:
+        reason = reason.replace("scanned images", "a scanned image")
+    return f"page{'s' * many} {', '.join(shown[:20])}{more} {reason}"
 
 
-def _mask(line: str) -> str:
-    return _PAGE_NUMBER.sub("#", " ".join(line.split()))
+def _text_pieces(page: RawPage, furniture: Furniture) -> Iterator[Piece]:
+    """Pieces of the words that run in the page's main direction, then of those that run in others."""
+    away = furniture.words(page)
+    for index, layer in enumerate(page.layers):
+        words = [word for word in layer if id(word) not in away]
+        if index == 0:
+            words = _with_addresses(words, page.links)
+        elements = read_layer(words, page.rules if index == 0 else ())
+        yield from pieces_of(elements, page.number, furniture.vocabulary)
 
 
-def _paragraphs(page: str, furniture: frozenset[str]) -> list[str]:
-    """Lines run together into paragraphs; an empty line or a clearly short line ends one."""
-    lines = page.split("\n")
-    kept = [line.rstrip() for i, line in enumerate(lines) if not (_at_edge(i, lines) and _mask(line) in furniture)]
-    width = sorted(len(line) for line in kept if line.strip())
-    typical = width[int(0.8 * (len(width) - 1))] if width else 0
-    paragraphs: list[list[str]] = [[]]
-    for line in kept:
-        if not line.strip():
-            paragraphs.append([])
-            continue
-        paragraphs[-1].append(line.strip())
-        if len(line) < 0.7 * typical and line.rstrip().endswith((".", ":", "?", "!")):
-            paragraphs.append([])
-    joined = (_HYPHEN.sub("", "\n".join(paragraph)).replace("\n", " ") for paragraph in paragraphs)
-    return [paragraph for paragraph in joined if paragraph.strip()]
+def _with_addresses(words: list[Word], links: Sequence[tuple[str, Box]]) -> list[Word]:
+    """The address of a link after its last word, unless the words show it."""
+    last_box = dict(links)  # a link over two lines has two boxes
+    for address, (x0, y0, x1, y1) in last_box.items():
+        under = [
+            index
+            for index, word in enumerate(words)
+            if x0 - 1 <= (word.x0 + word.x1) / 2 <= x1 + 1 and y0 - 1 <= (word.y0 + word.y1) / 2 <= y1 + 1
+        ]
+        shown = "".join(words[index].text for index in under)
+        bare = _SCHEME.sub("", address).rstrip("/")
+        if under and bare and len(address) <= _MAX_ADDRESS and not (bare in shown or shown.rstrip("/") in bare):
+            last = words[under[-1]]
+            words[under[-1]] = replace(last, text=f"{last.text} ({address})")
+    return words
 
 
-def _at_edge(index: int, lines: Sequence[str]) -> bool:
-    filled = [i for i, line in enumerate(lines) if line.strip()]
-    return index in (*filled[:2], *filled[-2:])
+def _remarks(page: RawPage) -> Iterator[Piece]:
+    if page.fields:
+        yield Piece(kind="list", text="\n".join(f"- {field}" for field in page.fields), page=page.number)
+    for note in page.notes:
+        yield Piece(kind="paragraph", text=note, page=page.number)
 
 
-def _title(reader: PdfReader) -> str:
+def _picture(document: pdfium.PdfDocument, index: int) -> Any:
+    page = document[index]
     try:
-        title = reader.metadata.title if reader.metadata else None
-    except (PyPdfError, ValueError, TypeError, AttributeError, KeyError):
-        return ""
-    said = str(title or "").strip()
+        width, height = page.get_size()
+        scale = min(_SCAN_DPI / 72, (_MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
+        bitmap = page.render(scale=scale, grayscale=True)
+        try:
+            return bitmap.to_pil().copy()
+        finally:
+            bitmap.close()
+    finally:
+        page.close()
+
+
+def _title(document: pdfium.PdfDocument) -> str:
+    with PDFIUM:
+        said = str(document.get_metadata_value("Title") or "").strip()
     return "" if said.lower() in ("untitled", "") or said.lower().endswith((".doc", ".docx", ".tex")) else said

@@ -19,6 +19,9 @@ _WESTERN = frozenset("àáâãäåæçèéêëíîïñòóôõöøœùúûüÿß
 _MAX_WESTERN_SHARE = 0.3
 _OTHER_ALPHABET = re.compile("[À-ÿ]{3}")
 _SAMPLE_BYTES = 200_000
+_MIN_WIDE = 4
+_MIN_NUL_SHARE = 0.4
+_MAX_NUL_SHARE = 0.02
 
 
 def decode(raw: bytes) -> str:
@@ -30,6 +33,8 @@ def decode(raw: bytes) -> str:
     for mark, encoding in _BOMS:
         if raw.startswith(mark):
             return raw.decode(encoding, "replace")
+    if (wide := _wide(raw)) is not None:
+        return wide
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -39,6 +44,23 @@ def decode(raw: bytes) -> str:
     if n_control > _MAX_CONTROL_SHARE * len(sample):
         raise DocumentError("is binary data, not text")
     return text
+
+
+def _wide(raw: bytes) -> str | None:
+    """UTF-16 without a mark: what is mostly ASCII has a NUL in every other place."""
+    sample = raw[:_SAMPLE_BYTES]
+    n_even, n_odd = sample[::2].count(0), sample[1::2].count(0)
+    half = len(sample) // 2
+    if len(raw) % 2 or half < _MIN_WIDE or max(n_even, n_odd) < _MIN_NUL_SHARE * half:
+        return None
+    if min(n_even, n_odd) > _MAX_NUL_SHARE * half:
+        return None
+    try:
+        text = raw.decode("utf-16-be" if n_even > n_odd else "utf-16-le")
+    except UnicodeDecodeError:
+        return None
+    n_odd_characters = sum(not (c.isprintable() or c.isspace()) for c in text[:_SAMPLE_BYTES])
+    return text if n_odd_characters <= _MAX_CONTROL_SHARE * len(text[:_SAMPLE_BYTES]) else None
 
 
 def _detect(raw: bytes) -> str:

@@ -25,6 +25,9 @@ _OPTION = re.compile(r":[\w-]+:(?:\s|$)")
 _NUMBER = re.compile(r"[\d.]+")
 _registries = threading.Lock()
 _UNKNOWN_ROLE = re.compile(r"(?<![\w:]):([A-Za-z][\w:+.-]*):`")
+_SERIES = ("pep", "rfc")
+_MAX_SUBSTITUTION = 2_000
+_MAX_SUBSTITUTION_DEPTH = 3
 _NO_TEXT = frozenset(
     ("toctree", "raw", "include", "contents", "only", "index", "currentmodule", "module", "highlight")
 )
@@ -83,8 +86,10 @@ class _Nothing(Directive):
 
 
 def _role(name: str, rawtext: str, text: str, lineno: int, inliner: states.Inliner, *_: Any) -> Any:  # noqa: ARG001
-    """`:ref:`title <target>`` reads as its title, any other role as its text."""
+    """`:ref:`title <target>`` reads as its title, `:pep:`8`` as "PEP 8", any other role as its text."""
     match = _ROLE_TARGET.match(text)
+    if name.lower() in _SERIES and not match:
+        return [nodes.inline(rawtext, f"{name.upper()} {text}")], []
     shown = match["text"] if match and match["text"] else text.lstrip("~!").replace("\x00", "")
     return [nodes.inline(rawtext, shown)], []
 
@@ -177,6 +182,8 @@ def _walk(node: nodes.Element, builder: TextBuilder, level: int, shift: int) -> 
                 continue
             case nodes.section():
                 _walk(child, builder, level + 1, shift)
+            case nodes.footnote() | nodes.citation():
+                builder.add("paragraph", f"[{_note_name(child) or '#'}] {_text(child)}", lines=lines)
             case nodes.title() if isinstance(node, nodes.section):
                 builder.add("heading", _text(child), level=max(level, 1), lines=lines)
             case nodes.rubric():
@@ -255,13 +262,49 @@ def _rows(table: nodes.table) -> Iterator[str]:
         yield " | ".join(" ".join(_text(entry).split()) for entry in row.children)
 
 
-def _text(node: nodes.Node) -> str:
-    """Text without docutils' own complaints."""
-    if isinstance(node, nodes.system_message | nodes.problematic):
-        return node.astext() if isinstance(node, nodes.problematic) else ""
-    if isinstance(node, nodes.Text):
-        return node.astext()
-    if isinstance(node, nodes.image):
-        return str(node.get("alt", ""))
-    separator = "" if isinstance(node, nodes.TextElement) else " "
-    return separator.join(_text(child) for child in node.children)
+def _text(node: nodes.Node, depth: int = 0) -> str:
+    """Text without docutils' own complaints; `depth` counts substitutions within each other."""
+    match node:
+        case nodes.system_message():
+            return ""
+        case nodes.problematic() | nodes.Text():
+            return node.astext()
+        case nodes.image():
+            return str(node.get("alt", ""))
+        case nodes.substitution_reference():
+            return _substituted(node, depth)
+        case nodes.footnote_reference() | nodes.citation_reference():
+            return f"[{_note_name(node) or '#'}]"
+        case nodes.label():
+            return ""
+        case nodes.footnote() | nodes.citation():
+            separator = " "
+        case _:
+            separator = "" if isinstance(node, nodes.TextElement) else " "
+    return separator.join(_text(child, depth) for child in node.children)
+
+
+def _note_name(node: nodes.Element) -> str:
+    """What stands between the brackets of a note or of a reference to it."""
+    label = next((child.astext() for child in node.children if isinstance(child, nodes.label)), "")
+    if isinstance(node, nodes.footnote_reference | nodes.citation_reference):
+        label = node.astext()
+    names = node.get("names") or [node.get("refname", "")]
+    return label or ("*" if node.get("auto") == "*" else str(names[0]))
+
+
+def _substituted(node: nodes.substitution_reference, depth: int) -> str:
+    """What `|name|` stands for; its name where that is not defined, changes daily, or would never end."""
+    name = node.astext()
+    document = node.document
+    if document is None or depth >= _MAX_SUBSTITUTION_DEPTH:
+        return name
+    known = document.substitution_names.get(nodes.fully_normalize_name(str(node.get("refname", name))))
+    definition = document.substitution_defs.get(known) if known else None
+    if definition is None or "date::" in definition.rawsource:
+        return name
+    shown = f"shown-{depth}"  # kept there: definitions of definitions would multiply
+    if shown not in definition.attributes:
+        text = "".join(_text(child, depth + 1) for child in definition.children)
+        definition[shown] = text if len(text) <= _MAX_SUBSTITUTION else ""
+    return str(definition[shown]) or name

@@ -13,7 +13,10 @@ Checkpoint = Mapping[str, Any]
 """Where a listing is: JSON that its source alone understands."""
 
 Acl = tuple[str, ...] | None
-"""Principals that may read a document; () nobody; None when the source cannot say, which hides it from everyone."""
+"""Who may read a document; () nobody; None when the source cannot say, which hides it from everyone.
+
+Principals are texts: `user:<e-mail or id, lower case>`, `group:<source>/<id>`, or any word of the operator's own.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,8 +25,8 @@ class Item:
 
     Attributes:
         uri: its name within the source, the same from sync to sync, fit for a person to read.
-        version: equal versions that are not empty mean equal content, so that nothing is fetched; "" says that only
-            fetching can tell.
+        version: equal versions that are not empty mean equal content, so that nothing is fetched; "" says that
+            only fetching can tell.
         url: where a person opens it, or "".
         media_type: "" when the name or the first bytes tell it.
         acl: who may read it now, inherited from the source.
@@ -89,7 +92,8 @@ class Source(Protocol):
 
         Args:
             checkpoint: of the last page that was taken in, when an earlier listing broke off; else None.
-            since: the last page's checkpoint of the last complete sync, for sources that can list changes; else None.
+            since: the last page's checkpoint of the last complete sync, for sources that can list changes; else
+                None.
 
         Raises:
             SourceError: nothing (more) can be listed; what was listed so far is kept for a later try.

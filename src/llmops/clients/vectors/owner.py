@@ -1,0 +1,178 @@
+"""The vectors of an embedded workspace as another local process reaches them: through their owner, on loopback."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from llmops import errors
+from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
+from llmops.clients.vectors.travelling import (
+    packed_filter,
+    packed_point,
+    packed_sparse,
+    packed_vector,
+    unpacked_hits,
+    unpacked_point,
+)
+from llmops.errors import LlmopsError, StorageError
+from llmops.records import Point, ScoredId, SparseVector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_TIMEOUT_S = 60
+_SLICE = 64  # points a request carries
+_KNOWN = ("StorageError", "NotFoundError", "ConfigurationError", "RequestError", "DocumentError")
+
+
+class OwnerStore:
+    """A `VectorStore` over the admin API of a running `llmops up`; safe for use by several threads.
+
+    Args:
+        url, token: of the owner, as it announced them to processes of the same user.
+    """
+
+    remote = True
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url, token
+
+    def create(
+        self,
+        collection: str,
+        *,
+        dimension: int,
+        metadata: Mapping[str, Any],
+        settings: StoreSettings | None = None,
+    ) -> None:
+        """Make an empty collection."""
+        how = asdict(settings) if settings is not None else None
+        self._ask("create", collection=collection, dimension=dimension, metadata=dict(metadata), settings=how)
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection; one that is not there is no error."""
+        self._ask("drop", collection=collection)
+
+    def collections(self) -> list[str]:
+        """Names, in order."""
+        return [str(name) for name in self._ask("collections")]
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Store points, replacing those of the same id."""
+        for start in range(0, len(points), _SLICE):
+            self._ask(
+                "upsert", collection=collection, points=[packed_point(p) for p in points[start : start + _SLICE]]
+            )
+
+    def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
+        """Let these principals read the document, and nobody else."""
+        self._ask("set_access", collection=collection, document_id=document_id, acl=list(acl))
+
+    def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
+        """Remove the document's points except the ids in `keep`."""
+        self._ask("delete_document", collection=collection, document_id=document_id, keep=list(keep))
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Remove all points of these documents."""
+        self._ask("delete_documents", collection=collection, document_ids=list(document_ids))
+
+    def fetch(
+        self, collection: str, chunk_ids: Sequence[str], *, where: Filter, vectors: bool = True
+    ) -> dict[str, Point]:
+        """The points with these ids that `where` lets through, in the order asked."""
+        found: dict[str, Point] = {}
+        wanted = list(dict.fromkeys(chunk_ids))
+        for start in range(0, len(wanted), _SLICE):
+            ids = wanted[start : start + _SLICE]
+            packed = self._ask(
+                "fetch", collection=collection, chunk_ids=ids, where=packed_filter(where), vectors=vectors
+            )
+            found.update((point["id"], unpacked_point(point)) for point in packed)
+        return found
+
+    def count(self, collection: str, *, where: Filter) -> int:
+        """How many points `where` lets through."""
+        return int(self._ask("count", collection=collection, where=packed_filter(where)))
+
+    def document_ids(self, collection: str) -> dict[str, int]:
+        """Every document with the number of its points."""
+        return dict(self._ask("document_ids", collection=collection))
+
+    def search(
+        self,
+        collection: str,
+        *,
+        dense: NDArray[np.float32] | None,
+        sparse: SparseVector | None,
+        limit: int,
+        where: Filter,
+        settings: SearchSettings | None = None,
+    ) -> tuple[list[ScoredId], list[ScoredId]]:
+        """The best by cosine and the best by BM25."""
+        found = self._ask(
+            "search",
+            collection=collection,
+            dense=packed_vector(dense) if dense is not None else None,
+            sparse=packed_sparse(sparse) if sparse is not None else None,
+            limit=limit,
+            where=packed_filter(where),
+            settings=asdict(settings) if settings is not None else None,
+        )
+        return unpacked_hits(found[0]), unpacked_hits(found[1])
+
+    def scroll(self, collection: str, *, where: Filter, batch: int = 256, vectors: bool = True) -> Iterator[Point]:
+        """Every point that `where` lets through, in the order of ids."""
+        asked = {"collection": collection, "where": packed_filter(where), "batch": batch, "vectors": vectors}
+        for line in self._lines("scroll", asked):
+            yield unpacked_point(orjson.loads(line))
+
+    def flush(self) -> None:
+        """Make all writes durable against power loss."""
+        self._ask("flush")
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _ask(self, call: str, **arguments: Any) -> Any:
+        return orjson.loads(b"".join(self._send(call, arguments)))["result"]
+
+    def _lines(self, call: str, arguments: Mapping[str, Any]) -> Iterator[bytes]:
+        rest = b""
+        for piece in self._send(call, arguments):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+
+    def _send(self, call: str, arguments: Mapping[str, Any]) -> Iterator[bytes]:
+        parts = urlsplit(self._url)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        try:
+            connection.request("POST", f"/api/vectors/{call}", orjson.dumps(arguments), headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise _error_of(response.read())
+            while piece := response.read1(65_536):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"the vectors' owner at {self._url} does not answer ({error!r})"
+            raise StorageError(f"{problem}; is `llmops up` still running?") from error
+        finally:
+            connection.close()
+
+
+def _error_of(body: bytes) -> LlmopsError:
+    """The owner's error, as it would have been raised here."""
+    try:
+        said = orjson.loads(body)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return StorageError(f"the vectors' owner answered {body[:100]!r}; look at its log")
+    name = f"{said['code']}Error"
+    kind: type[LlmopsError] = getattr(errors, name) if name in _KNOWN else StorageError
+    return kind(said["message"])

@@ -1,0 +1,200 @@
+"""A sync as steps for a queue: any worker may do a batch, and a step that was killed is done again by another.
+
+What the steps hand each other is JSON; what is large (the listing) lies on the ledger, and only its name travels.
+Every step may run more than once: planning begins anew, a batch finds what it wrote, concluding compares again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, fields
+from typing import Any
+
+from llmops.errors import StorageError
+from llmops.ingestion.comparison import Comparison
+from llmops.ingestion.documents import DocumentLedger
+from llmops.ingestion.indexing import OnProgress
+from llmops.ingestion.listing import Listing
+from llmops.ingestion.report import DocumentProblem, IngestReport
+from llmops.ingestion.run import end_sync, list_source, new_report
+from llmops.ingestion.shape import Indexer
+from llmops.ingestion.sources.opening import open_source
+from llmops.ingestion.spec import IngestionSpec
+from llmops.ingestion.steps import Options, Sync, collection_to_fill, load_encoder
+from llmops.ingestion.syncs import SyncBook, items_of
+
+BATCH = 200
+"""Documents of one step: a minute or so of work."""
+
+_ADDED = ("n_indexed", "n_empty", "n_skipped", "n_failed", "n_parked", "n_duplicate", "n_refused", "n_expired")
+_COUNTS = (*_ADDED, "n_embedded", "n_reused", "n_found")
+
+
+def _quiet(_: object) -> None:
+    """Nobody looks at a queue."""
+
+
+def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> dict[str, Any]:
+    """List the source, compare it with the ledger, and cut what changed into batches.
+
+    Returns:
+        `sync_id`, `collection`, `n_batches` and what concluding needs; all JSON.
+
+    Raises:
+        ConfigurationError, StorageError: as `ingest`.
+    """
+    chosen = Options(**options)
+    book = SyncBook(indexer.database)
+    with closing(open_source(spec, indexer.database)) as source:
+        embedder = load_encoder(spec, indexer)
+        shape, rows = collection_to_fill(spec, indexer, embedder, chosen)
+        collection = shape.collection if shape is not None else ""
+        listing = list_source(spec, source, book, None, collection=collection, tell=_quiet)
+        report = new_report(listing, collection)
+        sync = Sync(
+            spec=spec,
+            indexer=indexer,
+            options=chosen,
+            on_progress=_quiet,
+            source=source,
+            embedder=embedder,
+            listing=listing,
+            report=report,
+        )
+        try:
+            n_searchable = sync.n_searchable(rows)
+            to_do = sync.plan(rows)
+            shape = shape or sync.make(list(to_do.changed.values()))
+            batches = _batches(sorted(to_do.changed))
+            book.plan(listing.sync.sync_id, {**listing.items, **to_do.changed}, listing.removed, batches)
+        except BaseException as error:
+            book.end(listing.sync, "failed", reason=str(error) or type(error).__name__)
+            raise
+    report.collection = shape.collection
+    return {
+        "sync_id": listing.sync.sync_id,
+        "collection": shape.collection,
+        "n_batches": len(batches),
+        "n_searchable": n_searchable,
+        "options": dict(options),
+        "report": asdict(report),
+        "access": {key: list(acl) for key, acl in to_do.access.items()},
+        "expired": [row.document_id for row in to_do.expired],
+        "problems": listing.problems,
+        "group_problems": sync.group_problems,
+        "is_everything": listing.is_everything,
+        "is_broken": listing.is_broken,
+        "has_advanced": listing.has_advanced,
+        "checkpoint": dict(listing.checkpoint),
+        "began": time.time(),
+    }
+
+
+def write_batch(
+    spec: IngestionSpec,
+    indexer: Indexer,
+    planned: Mapping[str, Any],
+    number: int,
+    *,
+    on_progress: OnProgress = _quiet,
+) -> dict[str, Any]:
+    """Read, embed and write one batch.
+
+    Returns:
+        Counts, problems, and documents that vanished meanwhile; JSON.
+    """
+    book = SyncBook(indexer.database)
+    items = book.batch(planned["sync_id"], number)
+    with closing(open_source(spec, indexer.database)) as source:
+        sync = _again(spec, indexer, planned, source, on_progress)
+        shape = indexer.collections.get(planned["collection"])
+        known = DocumentLedger(indexer.database, shape.collection).some(list(items))
+        indexing = sync.write(shape, known, list(items.values()))
+    counts = {name: getattr(sync.report, name) for name in _COUNTS}
+    problems = [asdict(problem) for problem in sync.report.problems]
+    return {
+        **counts,
+        "problems": problems,
+        "gone": sorted(indexing.gone),
+        "source_problems": sync.listing.problems,
+    }
+
+
+def conclude(
+    spec: IngestionSpec, indexer: Indexer, planned: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]
+) -> IngestReport:
+    """Everything after the writing: readers, removals, and who answers from now on."""
+    book = SyncBook(indexer.database)
+    with closing(open_source(spec, indexer.database)) as source:
+        sync = _again(spec, indexer, planned, source, _quiet)
+        sync.listing.items = dict(items_of(book.taken(planned["sync_id"])))
+        sync.listing.removed = {key for key, item in book.taken(planned["sync_id"]).items() if item is None}
+        sync.listing.problems = [*planned["problems"], *(p for b in batches for p in b["source_problems"])]
+        sync.group_problems = list(planned["group_problems"])
+        sync.report = _report(planned["report"])
+        for batch in batches:
+            for name in _COUNTS:
+                setattr(sync.report, name, getattr(sync.report, name) + batch[name])
+            sync.report.problems += [DocumentProblem(**problem) for problem in batch["problems"]]
+        indexer.collections.refresh()
+        shape = indexer.collections.get(planned["collection"])
+        rows = DocumentLedger(indexer.database, shape.collection).rows()
+        indexing = sync.indexing(shape, rows, 0)
+        indexing.gone = {key for batch in batches for key in batch["gone"]}
+        to_do = Comparison(
+            access={key: tuple(acl) for key, acl in planned["access"].items()},
+            expired=[rows[key] for key in planned["expired"] if key in rows],
+        )
+        report = sync.conclude(indexing, to_do, n_searchable=planned["n_searchable"])
+    report.duration_s = time.time() - planned["began"]
+    end_sync(book, sync.listing, report, is_part=False)
+    return report
+
+
+def fail(indexer: Indexer, planned: Mapping[str, Any], reason: str) -> None:
+    """A sync whose steps failed for good; the next one begins anew."""
+    book = SyncBook(indexer.database)
+    begun = book.get(planned["sync_id"])
+    if begun is not None:
+        book.end(begun, "failed", reason=reason)
+
+
+def _again(
+    spec: IngestionSpec, indexer: Indexer, planned: Mapping[str, Any], source: Any, on_progress: OnProgress
+) -> Sync:
+    """The sync as its plan left it, without its items."""
+    begun = SyncBook(indexer.database).get(planned["sync_id"])
+    if begun is None:
+        raise StorageError(
+            f"the sync {planned['sync_id']!r} is not on the ledger any more; run the pipeline again"
+        )
+    indexer.collections.refresh()
+    listing = Listing(
+        sync=begun,
+        is_everything=planned["is_everything"],
+        is_broken=planned["is_broken"],
+        has_advanced=planned["has_advanced"],
+        checkpoint=planned["checkpoint"],
+    )
+    return Sync(
+        spec=spec,
+        indexer=indexer,
+        options=Options(**planned["options"]),
+        on_progress=on_progress,
+        source=source,
+        embedder=load_encoder(spec, indexer),
+        listing=listing,
+        report=IngestReport(name=spec.name, collection=planned["collection"], sync_id=planned["sync_id"]),
+    )
+
+
+def _batches(keys: Sequence[str]) -> list[Sequence[str]]:
+    return [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+
+
+def _report(stored: Mapping[str, Any]) -> IngestReport:
+    values = {f.name: stored[f.name] for f in fields(IngestReport)}
+    values["problems"] = [DocumentProblem(**problem) for problem in stored["problems"]]
+    return IngestReport(**values)

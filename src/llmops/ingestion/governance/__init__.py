@@ -1,0 +1,1 @@
+"""What may be stored: personal data, secrets, labels, retention, and the right to be forgotten."""

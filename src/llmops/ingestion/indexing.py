@@ -1,0 +1,290 @@
+"""Writing documents into one collection, in the order that survives a kill at any moment.
+
+A document's row is "pending" before its first point is written; new points are written before old ones are
+removed; the row says how it ended last. A run that was killed is begun again, finds the pending rows and does just
+those documents once more, with the same point ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from llmops.clients.protocols import Embedder, Filter
+from llmops.errors import SourceError
+from llmops.ingestion.documents import DocumentLedger, DocumentRow
+from llmops.ingestion.events import SourceEvent, SourceEvents, readers
+from llmops.ingestion.prepare import Prepared
+from llmops.ingestion.report import DocumentProblem, IngestReport, Progress
+from llmops.ingestion.shape import Indexer
+from llmops.ingestion.spec import IngestionSpec
+from llmops.ingestion.syncs import item_json
+from llmops.records import DocumentState, Point
+from llmops.releases import CollectionShape
+from llmops.tokens import Bm25
+
+ANYONE = Filter(principals=None)
+_WINDOW_CHUNKS = 256
+_AWAY_AFTER = 5  # documents in a row that fail because of their source
+_MAX_BACKOFF = timedelta(days=1)
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(kw_only=True)
+class Indexing:
+    """One run's writing into one collection.
+
+    Attributes:
+        rows: what the ledger knew before, by document id; kept up to date.
+        donor: a collection whose vectors of unchanged text are taken over; the collection itself for none.
+        listed_at: when the listing began: events after it win over what it said.
+        gone: documents that vanished from their source while it was read.
+    """
+
+    spec: IngestionSpec
+    shape: CollectionShape
+    donor: str
+    indexer: Indexer
+    embedder: Embedder
+    rows: dict[str, DocumentRow]
+    report: IngestReport
+    on_progress: OnProgress
+    n_documents: int
+    listed_at: datetime
+    n_done: int = 0
+    gone: set[str] = field(default_factory=set)
+    n_away: int = 0
+
+    def __post_init__(self) -> None:
+        self._store, self._collection = self.indexer.store, self.shape.collection
+        self._ledger = DocumentLedger(self.indexer.database, self.shape.collection)
+        self._bm25 = Bm25(average_terms=self.shape.average_terms)
+        self._events = SourceEvents(
+            self.indexer.database, self.indexer.store, self.indexer.collections, pipeline=self.spec.name
+        )
+
+    def index(self, prepared: Iterable[Prepared]) -> None:
+        """Write documents as they come.
+
+        Raises:
+            SourceError: one after another fails because the source is away; what came before is written.
+        """
+        window: list[Prepared] = []
+        try:
+            for item in prepared:
+                if item.is_gone:
+                    self._account_gone(item)
+                    continue
+                window.append(item)
+                self._watch(item)
+                if sum(len(p.chunks) for p in window) >= _WINDOW_CHUNKS:
+                    taken, window = window, []
+                    self.write(taken)
+        except SourceError:
+            self.write(window)
+            raise
+        self.write(window)
+
+    def write(self, window: list[Prepared]) -> None:
+        """Make some documents searchable."""
+        if not window:
+            return
+        events = self._events.since(self.listed_at)
+        for item in [item for item in window if _is_deleted(events.get(item.document_id))]:
+            window.remove(item)
+            self._account_gone(item)
+        writable = [item for item in window if not self._keeps_earlier_version(item)]
+        self._ledger.put([self._row(item, "pending", events) for item in writable])
+        self._store.upsert(self._collection, self._points(writable, events))
+        for item in writable:
+            if item.document_id in self.rows:  # a document without a row has no earlier points
+                kept = [chunk.chunk_id for chunk in item.chunks]
+                self._store.delete_document(self._collection, item.document_id, keep=kept)
+        for item in window:
+            if self._keeps_earlier_version(item):
+                self._keep_readers(item, events)
+        rows = [self._row(item, item.state, events) for item in window]
+        self._ledger.put(rows)
+        self.rows.update((row.document_id, row) for row in rows)
+        self._obey_new(window, events)
+        for item, row in zip(window, rows, strict=True):
+            self._account(item, row)
+
+    def set_access(self, document_id: str, acl: tuple[str, ...]) -> None:
+        """Other readers for a document whose content stays: its points first, for they are what a search reads."""
+        event = self._events.since(self.listed_at).get(document_id)
+        if event is not None and event.kind == "access":
+            return
+        self._store.set_access(self._collection, document_id, acl=acl)
+        self._ledger.set_acl(document_id, acl)
+        self.report.n_permissions += 1
+
+    def remove(self, document_ids: Iterable[str]) -> None:
+        """Take documents out: points first, so that no row is missing while something can still be found."""
+        doomed = list(document_ids)
+        if doomed:
+            self._store.delete_documents(self._collection, doomed)
+            self._ledger.remove(*doomed)
+            for document_id in doomed:
+                self.rows.pop(document_id, None)
+
+    def expire(self, rows: Iterable[DocumentRow]) -> None:
+        """Take out documents whose date has come; their rows stay and say so."""
+        for row in rows:
+            self._store.delete_document(self._collection, row.document_id)
+            over = expired(row)
+            self._ledger.put([over])
+            self.rows[row.document_id] = over
+            self.report.count("expired")
+            self.report.problems.append(DocumentProblem(uri=row.uri, state="expired", reason=over.reason))
+
+    def leave_out(self, alike: Sequence[tuple[DocumentRow, str]]) -> None:
+        """Take out documents that say the same as others; their rows stay, with the reason.
+
+        Args:
+            alike: rows with the reason for each.
+        """
+        for row, reason in alike:
+            if row.state == "indexed":
+                self._store.delete_document(self._collection, row.document_id)
+                self.report.count("duplicate")
+                self._uncount(row)
+                self.report.problems.append(DocumentProblem(uri=row.uri, state="duplicate", reason=reason))
+            if (row.state, row.reason) != ("duplicate", reason):
+                left = replace(row, state="duplicate", reason=reason, n_chunks=0, updated_at=datetime.now(UTC))
+                self._ledger.put([left])
+                self.rows[row.document_id] = left
+
+    def _uncount(self, row: DocumentRow) -> None:
+        """A document that was counted as searchable in this run, and is not."""
+        if row.updated_at >= self.listed_at:
+            self.report.n_indexed -= 1
+        else:
+            self.report.n_unchanged -= 1
+
+    def _watch(self, item: Prepared) -> None:
+        """A source that fails for one document after another is away: it must not park all that it has."""
+        self.n_away = self.n_away + 1 if item.source_error else 0
+        if self.n_away >= _AWAY_AFTER:
+            raise SourceError(f"the source of {self.spec.name!r} fails again and again: {item.source_error}")
+
+    def _obey_new(self, window: list[Prepared], before: dict[str, SourceEvent]) -> None:
+        """Events that arrived while these documents were written."""
+        after = self._events.since(self.listed_at)
+        for item in window:
+            event = after.get(item.document_id)
+            if event is not None and event != before.get(item.document_id):
+                self._events.obey(event, self._collection)
+
+    def _keeps_earlier_version(self, item: Prepared) -> bool:
+        """A document that cannot be read any more leaves its last complete version searchable."""
+        before = self.rows.get(item.document_id)
+        return item.state == "failed" and before is not None and before.state in ("indexed", "failed", "parked")
+
+    def _keep_readers(self, item: Prepared, events: dict[str, SourceEvent]) -> None:
+        """The version that stays searchable is not readable by whom its source shut out meanwhile."""
+        acl = readers(item.item.acl, events.get(item.document_id))
+        if self.rows[item.document_id].n_chunks and self.rows[item.document_id].acl != acl:
+            self._store.set_access(self._collection, item.document_id, acl=acl)
+
+    def _points(self, items: list[Prepared], events: dict[str, SourceEvent]) -> list[Point]:
+        chunks = [chunk for item in items for chunk in item.chunks]
+        known = self._known([item for item in items if item.document_id in self.rows], self._collection)
+        if self.donor != self._collection:
+            known = {**self._known(items, self.donor), **known}
+        missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
+        vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
+        dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
+        self.report.n_reused += len(chunks) - len(missing)
+        allowed = {item.document_id: readers(item.item.acl, events.get(item.document_id)) for item in items}
+        return [
+            Point(
+                chunk=chunk.readable_by(allowed[chunk.document_id]),
+                dense=dense[chunk.chunk_id] if chunk.chunk_id in dense else known[chunk.chunk_id].dense,
+                sparse=self._bm25.document(chunk.embedded_text),
+            )
+            for chunk in chunks
+        ]
+
+    def _known(self, items: list[Prepared], collection: str) -> dict[str, Point]:
+        """Points of these documents' chunks that a collection holds already, with their vectors."""
+        ids = [chunk.chunk_id for item in items for chunk in item.chunks]
+        return self._store.fetch(collection, ids, where=ANYONE) if ids else {}
+
+    def _embedded(self, n: int) -> None:
+        self.report.n_embedded += n
+        self._tell("")
+
+    def _account_gone(self, item: Prepared) -> None:
+        self.gone.add(item.document_id)
+        self.n_done += 1
+        self.report.n_found -= 1
+        self._tell(item.uri)
+
+    def _account(self, item: Prepared, row: DocumentRow) -> None:
+        self.n_done += 1
+        self.report.count(row.state)
+        if row.reason:
+            self.report.problems.append(DocumentProblem(uri=row.uri, state=row.state, reason=row.reason))
+        self._tell(item.uri)
+
+    def _tell(self, uri: str) -> None:
+        self.on_progress(
+            Progress(
+                stage="index",
+                n_documents=self.n_documents,
+                n_done=self.n_done,
+                n_embedded=self.report.n_embedded,
+                uri=uri,
+            )
+        )
+
+    def _row(self, item: Prepared, state: DocumentState, events: dict[str, SourceEvent]) -> DocumentRow:
+        """A document that fails keeps the chunks of its last good version, and its reason says so."""
+        before = self.rows.get(item.document_id)
+        kept = before.n_chunks if before is not None and self._keeps_earlier_version(item) else 0
+        reason = f"{item.reason} (its earlier version stays searchable)" if kept else item.reason
+        attempts = (before.attempts if before is not None else 0) + 1 if item.state == "failed" else 0
+        if state == "failed" and attempts >= self.spec.sync.attempts:
+            state, reason = (
+                "parked",
+                f"{reason}; parked after {attempts} failures: `llmops ingest retry` tries again",
+            )
+        stored = item_json(item.item) if item.item.handle else None
+        return DocumentRow(
+            collection=self._collection,
+            document_id=item.document_id,
+            uri=item.uri,
+            title=item.title,
+            state=state,
+            reason=reason,
+            n_chunks=kept or len(item.chunks),
+            n_bytes=item.n_bytes,
+            content_hash=item.content_hash,
+            fingerprint=item.fingerprint,
+            updated_at=datetime.now(UTC),
+            listed=item.listed,
+            item=stored,
+            acl=readers(item.item.acl, events.get(item.document_id)),
+            labels=item.labels,
+            signature=item.signature,
+            attempts=attempts,
+            retry_at=self._retry_at(attempts) if state == "failed" else None,
+            expires_at=item.expires_at,
+        )
+
+    def _retry_at(self, attempts: int) -> datetime:
+        wait = min(timedelta(seconds=self.spec.sync.backoff_s * 2 ** min(attempts - 1, 30)), _MAX_BACKOFF)
+        return datetime.now(UTC) + wait
+
+
+def expired(row: DocumentRow) -> DocumentRow:
+    """What is left of a document after its date."""
+    reason = f"expired on {row.expires_at:%Y-%m-%d}"
+    return replace(row, state="expired", reason=reason, n_chunks=0, signature=None, updated_at=datetime.now(UTC))
+
+
+def _is_deleted(event: SourceEvent | None) -> bool:
+    return event is not None and event.kind == "deleted"

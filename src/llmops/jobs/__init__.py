@@ -1,0 +1,1 @@
+"""Durable queues and schedules: when a loop runs, and on which worker."""
