@@ -40,7 +40,7 @@ from side_by_side import measure_side_by_side, print_side_by_side
 from unchanged import CommandRun, ingest_command, make_workspace, measure_unchanged, print_unchanged
 
 PARTS = ("whole", "encoders", "unchanged", "peers")
-SAMPLE_CHUNKS, PEER_TEXTS, UNCHANGED_FILES = 1_200, 300, 10_000
+SAMPLE_CHUNKS, PEER_TEXTS, UNCHANGED_FILES = 1_200, 200, 10_000
 QUICK_CHUNKS, QUICK_FILES = 60, 200
 QUESTIONS = [
     "How do I roll back a release?",

@@ -51,7 +51,7 @@ def documents(items: list[dict[str, str]]) -> list[Document]:
 
 def run_index(found: list[Document], records: Any, store: Any) -> dict[str, int]:
     done = index(
-        found, records, store, cleanup="incremental", source_id_key="source", key_encoder="sha256", batch_size=100
+        found, records, store, cleanup="incremental", source_id_key="source", key_encoder="sha1", batch_size=100
     )
     return {name: int(value) for name, value in done.items()}  # type: ignore[call-overload]  # a TypedDict of ints
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def pipeline(transformations: list[Any], store: Any) -> Any:
 
 
 def documents(items: list[dict[str, str]]) -> list[Any]:
-    return [Document(text=item["text"], id_=item["uri"]) for item in items]
+    """Without a splitter a document's id is that of its point, and Qdrant takes UUIDs only."""
+    return [Document(text=item["text"], id_=str(uuid.uuid5(uuid.NAMESPACE_URL, item["uri"]))) for item in items]
 
 
 def filled(found: list[Any], kind: str, transformations: list[Any]) -> dict[str, Any]:
@@ -71,7 +73,10 @@ class _RaisesHalfWay(SimpleVectorStore):  # type: ignore[misc]  # untyped where 
 
 
 def failing(command: dict[str, Any], embed: Any) -> dict[str, Any]:
-    """A first run whose upsert raises half-way, and an update whose upsert does."""
+    """A first run whose upsert raises half-way, and an update whose upsert does.
+
+    A splitter that leaves each text whole stands before the encoder: it makes the nodes that an update replaces.
+    """
     items = read_texts(command["texts"])
     half = len(items) * 5 // 8
     return {
@@ -83,7 +88,7 @@ def failing(command: dict[str, Any], embed: Any) -> dict[str, Any]:
 
 def _raised(items: list[dict[str, str]], half: int, embed: Any, *, is_update: bool) -> dict[str, int]:
     store = _RaisesHalfWay()
-    whole = pipeline([embed], store)
+    whole = pipeline([SentenceSplitter(chunk_size=2_048, chunk_overlap=0), embed], store)
     wanted = items
     if is_update:
         whole.run(documents=documents(items))

@@ -191,7 +191,7 @@ def test_torch_and_onnx_make_the_same_vectors(torch_packaged: Embedder, embedder
     seen: list[int] = []
     np.testing.assert_allclose(torch_packaged.embed(VARIED, seen.append), embedder.embed(VARIED), atol=1e-5)
     assert sum(seen) == len(VARIED)
-    for text in VARIED:
+    for text in VARIED[:3]:
         np.testing.assert_allclose(torch_packaged.embed_query(text), embedder.embed_query(text), atol=1e-5)
     assert torch_packaged.count_tokens(VARIED) == embedder.count_tokens(VARIED)
     assert torch_packaged.embed([]).shape == (0, 384)

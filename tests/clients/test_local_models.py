@@ -17,7 +17,12 @@ pytest.importorskip("sentence_transformers", reason="needs the extra finetune")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra ingest")
 
 WORDS = "lunch is at noon badge cost five euro a lost the of who finds it desk keeps every found thing".split()
-TEXTS = ["lunch is at noon", "a badge cost five euro", "the desk keeps every found thing", "who finds a lost badge"]
+TEXTS = [
+    "lunch is at noon",
+    "a badge cost five euro",
+    "the desk keeps every found thing",
+    "who finds a lost badge",
+]
 QUERY = "who keeps a lost badge"
 
 
@@ -101,7 +106,9 @@ def test_nothing_to_rank_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"no cross-encoder in '.*' \(no config.json\); save a model there"):
+    with pytest.raises(
+        ConfigurationError, match=r"no cross-encoder in '.*' \(no config.json\); save a model there"
+    ):
         CrossEncoderReranker(folder=str(tmp_path / "nothing"))
 
 

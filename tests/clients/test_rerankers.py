@@ -68,7 +68,7 @@ def server() -> Iterator[RerankServer]:
             made.seen.append((dict(self.headers), body))
             made.handle(self, body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: object) -> None:
             """Nothing on the terminal."""
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -218,7 +218,7 @@ def test_a_server_that_drips_is_too_slow(server: RerankServer) -> None:
                 return
 
     server.handle = drip
-    with pytest.raises(EndpointTimeoutError, match="did not answer within 0.2 s"):
+    with pytest.raises(EndpointTimeoutError, match=r"did not answer within 0\.2 s"):
         server.reranker(timeout_s=0.2).score("badge", CHUNKS)
 
 
@@ -233,7 +233,7 @@ def test_a_server_that_is_not_there_cannot_be_reached() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     reranker = EndpointReranker(url=f"http://127.0.0.1:{port}/rerank", model="m")
-    with pytest.raises(EndpointUnreachableError, match="cannot be reached .* start it, or mend its url"):
+    with pytest.raises(EndpointUnreachableError, match=r"cannot be reached .* start it, or mend its url"):
         reranker.score("badge", CHUNKS)
 
 
@@ -246,9 +246,7 @@ def test_a_wrong_address_is_told(url: str) -> None:
 def test_many_threads_share_the_connections(server: RerankServer) -> None:
     reranker = server.reranker()
     found: list[list[float]] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(reranker.score("badge", CHUNKS))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(reranker.score("badge", CHUNKS))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

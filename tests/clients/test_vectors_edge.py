@@ -10,14 +10,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from llmops.clients.protocols import Filter
+from llmops.clients.protocols import Filter, Quantization, SearchSettings, StoreSettings
 from llmops.clients.vectors import open_store
 from llmops.clients.vectors.edge import EdgeStore
-from llmops.errors import LlmopsError, NotFoundError, StorageError, WorkspaceBusyError
+from llmops.clients.vectors.payload import to_payload
+from llmops.errors import ConfigurationError, LlmopsError, NotFoundError, StorageError, WorkspaceBusyError
 from llmops.settings import Settings
 from tests.clients.test_vectors_contract import EVERYTHING, chunk_id, point
 
@@ -205,7 +207,7 @@ SMALL_DISK = """
 import subprocess, sys
 from pathlib import Path
 from llmops.clients.vectors.edge import EdgeStore
-from llmops.errors import LlmopsError, StorageError
+from llmops.errors import ConfigurationError, LlmopsError, StorageError
 from tests.clients.test_vectors_contract import EVERYTHING, point
 disk = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + sys.argv[2], "tmpfs", disk], check=True)
@@ -347,3 +349,140 @@ for settings in (Settings(), Settings(qdrant_url="http://localhost:6333")):
         "'qdrant-edge-py' is not installed: run pip install 'llmops[ingest]'",
         "'qdrant-client' is not installed: run pip install 'llmops[ingest]'",
     ], trouble
+
+
+def test_a_document_whose_access_was_taken_away_stays_hidden_after_kill_9(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from llmops.clients.vectors.edge import EdgeStore
+from tests.clients.test_vectors_contract import point
+store = EdgeStore(Path(sys.argv[1]))
+store.create("handbook", dimension=4, metadata={})
+store.upsert("handbook", [point(n, document=f"d{n}", tenant="acme") for n in range(1, 501)])
+for n in range(1, 501):
+    store.set_access("handbook", f"d{n}", acl=["board"])
+    print(n, flush=True)
+"""
+    writer = python(code, tmp_path)
+    assert writer.stdout is not None
+    while int(writer.stdout.readline()) < 100:
+        pass
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate(timeout=60)
+    acknowledged = max([100, *(int(line) for line in rest.split("\n")[:-1])])
+    store = EdgeStore(tmp_path)
+    everyone, board = (Filter(principals=(name,), tenant="acme") for name in ("everyone", "board"))
+    still_open = {p.chunk.document_id for p in store.scroll("handbook", where=everyone)}
+    assert still_open.isdisjoint(f"d{n}" for n in range(1, acknowledged + 1))
+    assert store.count("handbook", where=board) in (acknowledged, acknowledged + 1)
+    store.close()
+
+
+def as_made_before_tenants(directory: Path) -> None:
+    """A collection with points 1 and 2 as llmops 0.1 wrote them: no tenant, no index for it, no later field."""
+    import qdrant_edge as edge
+
+    folder = directory / "handbook"
+    folder.mkdir(parents=True)
+    config = edge.EdgeConfig(
+        vectors={"dense": edge.EdgeVectorParams(size=4, distance=edge.Distance.Cosine)},
+        sparse_vectors={"bm25": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        wal_enabled=True,
+    )
+    shard = edge.EdgeShard.create(str(folder), config)
+    for field in ("acl", "document_id"):
+        shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+    later = ("tenant", "url", "context", "context_start", "n_context_tokens")
+    for number in (1, 2):
+        payload = to_payload(point(number, acl=("staff",)).chunk)
+        assert payload["acl"] == ["staff"]
+        vectors: dict[str, Any] = {"dense": [1.0, 0.0, 0.0, 0.0], "bm25": edge.SparseVector([number], [1.0])}
+        stored = {key: value for key, value in payload.items() if key not in later}
+        shard.update(edge.UpdateOperation.upsert_points([edge.Point(chunk_id(number), vectors, stored)]))
+    shard.close()
+
+
+def test_points_stored_before_there_were_tenants_belong_to_the_default_tenant(tmp_path: Path) -> None:
+    as_made_before_tenants(tmp_path)
+    store = EdgeStore(tmp_path)
+    store.upsert("handbook", [point(3, acl=("staff",), tenant="acme")])
+    default, acme = Filter(principals=("staff",)), Filter(principals=("staff",), tenant="acme")
+    old = [p.chunk for p in store.scroll("handbook", where=default)]
+    assert old == [point(1, acl=("staff",)).chunk, point(2, acl=("staff",)).chunk]
+    assert (store.count("handbook", where=default), store.count("handbook", where=acme)) == (2, 1)
+    dense, sparse = store.search("handbook", dense=point(1).dense, sparse=point(1).sparse, limit=5, where=default)
+    assert [hit.chunk_id for hit in dense] == [chunk_id(1), chunk_id(2)]
+    assert [hit.chunk_id for hit in sparse] == [chunk_id(1)]
+    store.set_access("handbook", "guide", acl=["board"])
+    assert store.count("handbook", where=default) == 0
+    assert store.count("handbook", where=Filter(principals=("board",))) == 2
+    store.close()
+
+
+@pytest.mark.parametrize(("quantization", "least"), [("turbo8", 0.99), ("turbo4", 0.98), ("binary", 0.85)])
+def test_codes_find_nearly_what_an_exact_search_finds(
+    tmp_path: Path, quantization: Quantization, least: float
+) -> None:
+    n_points, dimension = 3_000, 128
+    rng = np.random.default_rng(3)
+    topics = rng.normal(size=(60, dimension))
+    vectors = topics[rng.integers(0, 60, n_points + 40)] + 0.6 * rng.normal(size=(n_points + 40, dimension))
+    store = EdgeStore(tmp_path)
+    settings = StoreSettings(quantization=quantization, on_disk_vectors=True, on_disk_payload=True)
+    store.create("codes", dimension=dimension, metadata={}, settings=settings)
+    store.upsert("codes", [point(n + 1, dense=vector) for n, vector in enumerate(vectors[:n_points])])
+    store.close()
+    store = EdgeStore(tmp_path)
+
+    def found(query: np.ndarray, settings: SearchSettings) -> set[str]:
+        unit = (query / np.linalg.norm(query)).astype(np.float32)
+        dense, _ = store.search("codes", dense=unit, sparse=None, limit=10, where=EVERYTHING, settings=settings)
+        return {hit.chunk_id for hit in dense}
+
+    def recall(settings: SearchSettings) -> float:
+        exact = SearchSettings(exact=True)
+        return float(np.mean([len(found(q, settings) & found(q, exact)) / 10 for q in vectors[n_points:]]))
+
+    rescored = recall(SearchSettings(oversampling=4.0))
+    assert rescored >= least
+    assert recall(SearchSettings(rescore=False, oversampling=1.0)) < rescored, "the codes were not read"
+    [back] = store.fetch("codes", [chunk_id(1)], where=EVERYTHING).values()
+    np.testing.assert_allclose(back.dense, point(1, dense=vectors[0]).dense, atol=1e-6)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (StoreSettings(shard_number=2), "shard_number is 2 and the embedded vectors are one part"),
+        (StoreSettings(replication_factor=3), "replication_factor is 3"),
+        (StoreSettings(write_consistency_factor=2), "write_consistency_factor is 2 .*set LLMOPS_QDRANT_URL"),
+        (StoreSettings(hnsw_m=16), "hnsw_m is 16 and the embedded vectors are searched without an index"),
+        (StoreSettings(hnsw_ef_construct=100), "hnsw_ef_construct is 100"),
+        (StoreSettings(indexing_threshold_kb=1), "indexing_threshold_kb is 1 "),
+        (StoreSettings(quantization="int8"), "quantization 'int8' needs an index.*use 'turbo8' or 'turbo4'"),
+        (StoreSettings(quantization="product"), "quantization 'product' needs an index"),
+        (StoreSettings(index_fields={"a.b": "keyword"}), r"index_fields names 'a\.b'"),
+    ],
+)
+def test_what_only_a_server_can_do_is_refused_in_one_sentence(
+    tmp_path: Path, settings: StoreSettings, sentence: str
+) -> None:
+    store = EdgeStore(tmp_path)
+    with pytest.raises(ConfigurationError, match=sentence):
+        store.create("handbook", dimension=4, metadata={}, settings=settings)
+    assert store.collections() == []
+    store.create("handbook", dimension=4, metadata={}, settings=StoreSettings(shard_number=1))
+    store.close()
+
+
+def test_thousands_of_principals_are_searched_for(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.create("handbook", dimension=4, metadata={})
+    store.upsert("handbook", [point(n, acl=(f"group:{n}",)) for n in range(1, 101)])
+    where = Filter(principals=tuple(f"group:{n}" for n in range(50, 10_000)))
+    dense, sparse = store.search("handbook", dense=point(1).dense, sparse=point(1).sparse, limit=100, where=where)
+    expected = [chunk_id(n) for n in range(50, 101)]
+    assert [[hit.chunk_id for hit in hits] for hits in (dense, sparse)] == [expected, expected]
+    store.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from llmops.clients.protocols import Filter
+from llmops.clients.protocols import Filter, Quantization, SearchSettings, StoreSettings
 from llmops.clients.vectors import open_store
 from llmops.clients.vectors.server import ServerStore
 from llmops.errors import BusyError, ConfigurationError, NotFoundError, StorageError
@@ -24,6 +24,7 @@ from tests.clients.test_vectors_contract import EVERYTHING, point
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
     pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning"),
 ]
 
@@ -165,26 +166,175 @@ def test_a_collection_unknown_to_the_server_names_those_it_has() -> None:
         store.close()
 
 
-def test_create_asks_for_vectors_idf_indexes_and_metadata() -> None:
-    def reply(method: str, path: str) -> tuple[int, Any]:
-        if path.endswith("/exists"):
-            return ok({"exists": False})
-        return ok({"operation_id": 1, "status": "completed"} if path.endswith("/index") else True)
+def making(method: str, path: str) -> tuple[int, Any]:
+    """What a server answers while a collection is made on it."""
+    if path.endswith("/exists"):
+        return ok({"exists": False})
+    return ok({"operation_id": 1, "status": "completed"} if path.endswith("/index") else True)
 
-    with server(reply) as there:
+
+def created(settings: StoreSettings | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body that makes a collection, and the schema of each payload index."""
+    with server(making) as there:
         store = ServerStore(there.url)
-        store.create("handbook", dimension=384, metadata={"embedder": "minilm"})
+        store.create("handbook", dimension=384, metadata={"embedder": "minilm"}, settings=settings)
         store.close()
         made, *indexes, finished = there.asked[1:]
     assert made[:2] == ("PUT", "/collections/handbook")
-    assert made[2]["vectors"] == {"dense": {"size": 384, "distance": "Cosine"}}
-    assert made[2]["sparse_vectors"] == {"bm25": {"modifier": "idf"}}
-    assert [(path, body) for _, path, body, _ in indexes] == [
-        ("/collections/handbook/index?wait=true", {"field_name": name, "field_schema": "keyword"})
-        for name in ("acl", "document_id")
-    ]
+    assert {path for _, path, _, _ in indexes} == {"/collections/handbook/index?wait=true"}
     assert finished[:2] == ("PATCH", "/collections/handbook")
     assert finished[2]["metadata"] == {"embedder": "minilm", "llmops": "made"}
+    return made[2], {body["field_name"]: body["field_schema"] for _, _, body, _ in indexes}
+
+
+def test_create_asks_for_vectors_idf_indexes_and_metadata() -> None:
+    body, indexes = created(None)
+    assert body == {
+        "vectors": {"dense": {"size": 384, "distance": "Cosine"}},
+        "sparse_vectors": {"bm25": {"modifier": "idf"}},
+        "metadata": {"llmops": "making"},
+    }
+    tenant = {"type": "keyword", "is_tenant": True}
+    assert indexes == {"tenant": tenant, "acl": "keyword", "document_id": "keyword"}
+
+
+def test_settings_for_scale_become_arguments_of_the_collection() -> None:
+    settings = StoreSettings(
+        shard_number=12,
+        replication_factor=2,
+        write_consistency_factor=2,
+        on_disk_vectors=True,
+        on_disk_payload=True,
+        quantization="int8",
+        quantile=0.995,
+        quantized_in_ram=True,
+        hnsw_m=24,
+        hnsw_ef_construct=200,
+        indexing_threshold_kb=50_000,
+        index_fields={"lang": "keyword", "year": "number"},
+    )
+    body, indexes = created(settings)
+    assert body["vectors"] == {"dense": {"size": 384, "distance": "Cosine", "on_disk": True}}
+    assert (body["shard_number"], body["replication_factor"], body["write_consistency_factor"]) == (12, 2, 2)
+    assert body["on_disk_payload"] is True
+    assert body["quantization_config"] == {"scalar": {"type": "int8", "quantile": 0.995, "always_ram": True}}
+    assert body["hnsw_config"] == {"m": 24, "ef_construct": 200}
+    assert body["optimizers_config"] == {"indexing_threshold": 50_000}
+    assert (indexes["metadata.lang"], indexes["metadata.year"]) == ("keyword", "float")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "asked"),
+    [
+        ("none", None),
+        ("turbo8", {"turbo": {"always_ram": False, "bits": "bits8"}}),
+        ("turbo4", {"turbo": {"always_ram": False, "bits": "bits4"}}),
+        ("binary", {"binary": {"always_ram": False}}),
+        ("product", {"product": {"compression": "x32", "always_ram": False}}),
+    ],
+)
+def test_each_kind_of_codes_has_its_form(quantization: Quantization, asked: dict[str, Any] | None) -> None:
+    settings = StoreSettings(quantization=quantization, quantized_in_ram=False, product_compression=32)
+    body, _ = created(settings)
+    assert body.get("quantization_config") == asked
+
+
+def test_a_compression_that_no_server_knows_is_refused_before_anything_is_made() -> None:
+    with server(making) as there:
+        store = ServerStore(there.url)
+        with pytest.raises(ConfigurationError, match="product_compression is 5: use one of 4, 8, 16, 32, 64"):
+            store.create(
+                "handbook",
+                dimension=4,
+                metadata={},
+                settings=StoreSettings(quantization="product", product_compression=5),
+            )
+        store.close()
+        assert there.asked == []
+
+
+def test_the_in_process_form_takes_the_settings_too() -> None:
+    client = QdrantClient(":memory:")
+    store = ServerStore("memory", client=client)
+    settings = StoreSettings(shard_number=3, quantization="turbo4", hnsw_m=8, on_disk_vectors=True)
+    store.create("handbook", dimension=4, metadata={}, settings=settings)
+    store.upsert("handbook", [point(1)])
+    dense, _ = store.search(
+        "handbook",
+        dense=point(1).dense,
+        sparse=None,
+        limit=1,
+        where=EVERYTHING,
+        settings=SearchSettings(hnsw_ef=64),
+    )
+    assert [hit.chunk_id for hit in dense] == [point(1).chunk.chunk_id]
+    store.close()
+
+
+def test_a_search_says_how_codes_are_read_and_whose_words_are_counted() -> None:
+    with server(lambda *_: ok([{"points": []}, {"points": []}])) as there:
+        store = ServerStore(there.url)
+        for where, settings in (
+            (Filter(principals=("staff",)), None),
+            (
+                Filter(principals=("staff",), tenant="acme"),
+                SearchSettings(exact=True, hnsw_ef=99, rescore=False, oversampling=3.0),
+            ),
+        ):
+            store.search(
+                "handbook", dense=point(1).dense, sparse=point(1).sparse, limit=5, where=where, settings=settings
+            )
+        store.close()
+        [plain, tenant] = [{s["using"]: s for s in body["searches"]} for _, _, body, _ in there.asked]
+    assert plain["dense"]["params"]["quantization"] == {"rescore": True, "oversampling": 2.0}
+    assert plain["bm25"].get("params") is None
+    assert (tenant["dense"]["params"]["exact"], tenant["dense"]["params"]["hnsw_ef"]) == (True, 99)
+    assert tenant["dense"]["params"]["quantization"]["rescore"] is False
+    own = {"must": [{"key": "tenant", "match": {"value": "acme"}}]}
+    assert tenant["bm25"]["params"]["idf"]["corpus"] == own
+    [acl, of_tenant] = tenant["dense"]["filter"]["must"]
+    assert (acl["key"], acl["match"]) == ("acl", {"any": ["\x1f4:acmestaff"]})
+    assert (of_tenant["key"], of_tenant["match"]) == ("tenant", {"any": ["acme"]})
+
+
+def test_access_is_set_on_the_payload_alone_and_waited_for() -> None:
+    record = {"id": "00000000-0000-0000-0000-000000000001", "payload": {"tenant": "acme"}}
+
+    def reply(method: str, path: str) -> tuple[int, Any]:
+        if path.endswith("/scroll"):
+            return ok({"points": [record], "next_page_offset": None})
+        return ok({"operation_id": 1, "status": "completed"})
+
+    with server(reply) as there:
+        store = ServerStore(there.url)
+        store.set_access("handbook", "guide", acl=["board"])
+        store.delete_documents("handbook", [f"d{n}" for n in range(100)])
+        store.close()
+        asked, changed, *deletes = there.asked
+    assert (asked[1], asked[2]["with_payload"], asked[2]["with_vector"]) == (
+        "/collections/handbook/points/scroll",
+        ["tenant"],
+        False,
+    )
+    assert changed[1] == "/collections/handbook/points/payload?wait=true"
+    assert changed[2]["payload"] == {"acl": ["\x1f4:acmeboard"]}
+    [of_document, of_tenant] = changed[2]["filter"]["must"]
+    assert of_tenant == {"key": "tenant", "match": {"any": ["acme"]}}
+    assert (of_document["key"], of_document["match"]) == ("document_id", {"any": ["guide"]})
+    assert [len(body["filter"]["must"][0]["match"]["any"]) for _, _, body, _ in deletes] == [64, 36]
+
+
+def test_documents_are_listed_without_texts_and_vectors() -> None:
+    def reply(method: str, path: str) -> tuple[int, Any]:
+        points = [{"id": n, "payload": {"document_id": f"d{n % 2}"}} for n in range(1, 4)]
+        return ok({"points": points, "next_page_offset": None})
+
+    with server(reply) as there:
+        store = ServerStore(there.url)
+        assert store.document_ids("handbook") == {"d1": 2, "d0": 1}
+        store.close()
+        [(_, _, body, _)] = there.asked
+    assert (body["with_payload"], body["with_vector"]) == (["document_id"], False)
 
 
 def test_both_searches_travel_in_one_request_that_carries_the_callers_principals() -> None:

@@ -47,7 +47,7 @@ def plainly(scores: list[float], vectors: NDArray[np.float32], k: int, share: fl
         def gain(i: int) -> float:
             if not chosen:
                 return relevance[i]
-            nearest = max(float(vectors[i].astype(np.float64) @ vectors[j].astype(np.float64)) for j in chosen)  # noqa: B023
+            nearest = max(float(vectors[i].astype(np.float64) @ vectors[j].astype(np.float64)) for j in chosen)
             return share * relevance[i] - (1 - share) * nearest
 
         best = max(left, key=lambda i: (gain(i), -i))

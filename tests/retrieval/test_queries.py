@@ -96,7 +96,12 @@ def test_several_questions_are_told_apart(question: str, parts: tuple[str, ...])
 def test_forms_are_the_question_its_words_and_its_parts() -> None:
     question = "What is a gate, and how do I change the gate?"
     forms = forms_of(SearchText(text=question), question, n=5)
-    assert [form.text for form in forms] == [question, "gate change", "What is a gate", "how do I change the gate?"]
+    assert [form.text for form in forms] == [
+        question,
+        "gate change",
+        "What is a gate",
+        "how do I change the gate?",
+    ]
     assert forms_of(SearchText(text=question), question, n=2) == forms[:2]
     assert forms_of(SearchText(text=question), question, n=1) == forms[:1]
 

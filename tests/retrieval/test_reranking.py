@@ -79,6 +79,7 @@ class Gives:
         self.said = said
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> Sequence[float]:
+        assert query and chunks
         if isinstance(self.said, Exception):
             raise self.said
         return list(self.said)
@@ -118,7 +119,9 @@ def test_what_a_route_names_is_opened(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "serving").mkdir()
     assert isinstance(open_reranker(rerank_spec(type="lexical")), LexicalReranker)
     cross_encoder = rerank_spec(type="cross_encoder", model="../models/ce")
-    assert isinstance(open_reranker(cross_encoder, file=str(tmp_path / "serving" / "a.yaml")), CrossEncoderReranker)
+    assert isinstance(
+        open_reranker(cross_encoder, file=str(tmp_path / "serving" / "a.yaml")), CrossEncoderReranker
+    )
     monkeypatch.setenv("RERANK_KEY", "k")
     endpoint = rerank_spec(type="endpoint", url="http://127.0.0.1:9/rerank", model="m", api_key_env="RERANK_KEY")
     assert isinstance(open_reranker(endpoint), EndpointReranker)
@@ -192,7 +195,9 @@ def test_another_package_brings_a_reranker() -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_a_plugin_that_cannot_be_made_is_told() -> None:
-    with pytest.raises(ConfigurationError, match="reranker 'longest' cannot be made: KeyError: 'sign'; look at re"):
+    with pytest.raises(
+        ConfigurationError, match="reranker 'longest' cannot be made: KeyError: 'sign'; look at re"
+    ):
         open_reranker(rerank_spec(type="longest"))
     with pytest.raises(ConfigurationError, match="reranker 'broken' cannot be made: AttributeError"):
         open_reranker(rerank_spec(type="broken"))

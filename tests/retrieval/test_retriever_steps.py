@@ -72,9 +72,7 @@ def test_equal_weights_are_todays_result(fusion: str, search: Search) -> None:
 
 @pytest.mark.parametrize("fusion", ["dbsf", "rrf", "minmax"])
 @pytest.mark.parametrize(("weight", "alone"), [(1.0, "dense"), (0.0, "sparse")])
-def test_all_the_weight_on_one_search_is_its_order(
-    fusion: str, weight: float, alone: str, search: Search
-) -> None:
+def test_all_the_weight_on_one_search_is_its_order(fusion: str, weight: float, alone: str, search: Search) -> None:
     weighed = search.hits(QUERY, TEAM, fusion=fusion, dense_weight=weight)
     wanted = search.found(QUERY, TEAM, fusion=alone)
     assert len(wanted) > 1
@@ -91,7 +89,9 @@ def test_min_max_finds_what_answers(search: Search) -> None:
 
 @pytest.mark.parametrize("fusion", ["dense", "sparse"])
 def test_a_weight_needs_two_searches(fusion: str) -> None:
-    with pytest.raises(ValidationError, match=f"dense_weight weighs two searches, and the fusion '{fusion}' makes"):
+    with pytest.raises(
+        ValidationError, match=f"dense_weight weighs two searches, and the fusion '{fusion}' makes"
+    ):
         RetrievalSpec.model_validate({"collection": "docs", "fusion": fusion, "dense_weight": 0.7})
 
 
@@ -160,7 +160,9 @@ def test_a_reranker_decides_the_order(search: Search) -> None:
 def test_a_reranker_sees_more_than_is_handed_on(search: Search) -> None:
     reranker = ByName(["code", "fees", "hours"])
     retriever = reranking(search, reranker, rerank={"type": "lexical"})
-    spec_free = reranking(search, reranker, rerank={"type": "endpoint", "url": "http://127.0.0.1:9/", "model": "m"})
+    spec_free = reranking(
+        search, reranker, rerank={"type": "endpoint", "url": "http://127.0.0.1:9/", "model": "m"}
+    )
     assert [h.chunk.document_id for h in spec_free.search(spec_free.embed(QUERY), ANYONE, k=1)] == ["code"]
     assert len(retriever.search(retriever.embed(QUERY), ANYONE, k=1)) == 1
     assert all(len(names) == 3 for _, names in reranker.asked)

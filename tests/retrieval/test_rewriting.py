@@ -127,7 +127,9 @@ def test_a_model_is_not_asked_for_a_first_question() -> None:
 
 
 def test_a_model_writes_several_forms_at_once() -> None:
-    model = Writes(said="- opening hours Ventura court\n- opening hours Ventura court\n- court Ventura Sunday\n- x")
+    model = Writes(
+        said="- opening hours Ventura court\n- opening hours Ventura court\n- court Ventura Sunday\n- x"
+    )
     done = made(spec(multi_query=2, **BY_MODEL), model)
     assert [form.text for form in done.forms] == ["opening hours Ventura court", "court Ventura Sunday"]
     assert "2 queries, one a line" in model.asked[0][0][0].content

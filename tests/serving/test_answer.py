@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmops.clients.embeddings.source import OnnxSource
 from llmops.errors import EndpointProtocolError, EndpointTimeoutError, NotFoundError, RequestError, TooLargeError
 from llmops.ingestion.run import Options
 from llmops.records import Answer, Caller, Delta, Message, Trace, Usage
@@ -235,7 +236,7 @@ def test_a_collection_that_is_missing_is_traced(workspace: Workspace) -> None:
     elsewhere = type(retriever)(
         spec=spec,
         store=workspace.store,
-        embedder=workspace.embedder("all-MiniLM-L6-v2"),
+        embedder=workspace.embedder(OnnxSource(model="all-MiniLM-L6-v2")),
         collections=workspace.collections,
     )
     traces: list[Trace] = []

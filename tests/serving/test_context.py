@@ -86,13 +86,17 @@ def test_another_endpoint_rewrites_where_the_route_names_it(workspace: Workspace
 def test_an_endpoint_that_is_not_open_is_told(workspace: Workspace) -> None:
     route = route_with(workspace, Says(pieces=["x"]), rewrite={"type": "model", "endpoint": "nobody"})
     traces: list[Trace] = []
-    with pytest.raises(ConfigurationError, match="'assistant' rewrites by the endpoint 'nobody', which is not open"):
+    with pytest.raises(
+        ConfigurationError, match="'assistant' rewrites by the endpoint 'nobody', which is not open"
+    ):
         asyncio.run(answer(route, asking(ELLIPTIC, HISTORY), traces.append))
     assert [trace.status for trace in traces] == ["error"]
 
 
 def test_an_answer_survives_a_failed_rewriting(workspace: Workspace) -> None:
-    writer = Says(pieces=["half"], error=EndpointTimeoutError("model endpoint 'writer': silent", endpoint="writer"))
+    writer = Says(
+        pieces=["half"], error=EndpointTimeoutError("model endpoint 'writer': silent", endpoint="writer")
+    )
     route = route_with(workspace, Says(pieces=["Forty."]), rewrite={"type": "model", "endpoint": "writer"})
     assert route.retriever is not None
     route.retriever.rewriter = writer

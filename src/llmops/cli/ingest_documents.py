@@ -49,6 +49,41 @@ def explain(
         _print_explained(found)
 
 
+@app.command("forget")
+def forget(
+    pipeline: Annotated[str, typer.Argument(help="Name or file.")],
+    document: Annotated[str, typer.Argument(help="As `status` names it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a document for good, with what traces and caches hold of it, and prove it; exit 3 when not proved."""
+    from llmops.cli.faces import open_face
+
+    if not yes:
+        typer.confirm(f"Erase {document!r} for good? It cannot be brought back.", abort=True, err=True)
+    with open_face(workspace) as face:
+        done = face.operate("forget", {"pipeline": pipeline, "uri": document})
+    if as_json:
+        print_json(done)
+    else:
+        _print_receipt(done)
+    raise typer.Exit(0 if done["is_proved"] else 3)
+
+
+def _print_receipt(done: dict[str, Any]) -> None:
+    texts = (
+        f"texts of {done['n_traces']} traces, {done['n_feedback']} comments and {done['n_reports']} eval reports"
+    )
+    print(f"erased: {done['n_points']} points, {texts}")
+    print(f"  it stays away: document {done['document_id']} is left out of every sync of {done['pipeline']}")
+    for place, n in sorted(done["left"].items()):
+        print(f"  still found in {place}: {n}")
+    if done["n_unreadable"]:
+        print(f"  {done['n_unreadable']} traces are encrypted with another key; nobody can tell what they hold")
+    print("  proved: a second look found nothing" if done["is_proved"] else "  not proved; see above")
+
+
 def _print_explained(found: dict[str, Any]) -> None:
     row = found["document"]
     print(f"{row['uri']} ({row['title']})")

@@ -5,6 +5,7 @@ Searches are synchronous and run in threads, so this door is synchronous too: ht
 
 from __future__ import annotations
 
+import atexit
 import math
 import threading
 import time
@@ -190,7 +191,9 @@ def _client() -> httpx.Client:
 def _shared_client() -> httpx.Client:
     import httpx
 
-    return httpx.Client(trust_env=False, follow_redirects=False)
+    client = httpx.Client(trust_env=False, follow_redirects=False)
+    atexit.register(client.close)
+    return client
 
 
 def _said(raw: bytes) -> str:

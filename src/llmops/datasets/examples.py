@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,7 @@ from llmops.errors import SpecError, StorageError
 from llmops.records import Example
 
 Part = Literal["dev", "held-out"]
+Line = TypeVar("Line", bound=Section)
 MAX_QUESTION_CHARACTERS = 8_000
 _MAX_DATASET_BYTES = 64_000_000  # some hundred thousand questions; a file that is committed is smaller
 
@@ -77,7 +78,7 @@ def load_examples(paths: Sequence[Path]) -> Dataset:
         for number, line in enumerate(io.StringIO(text, newline=None), start=1):
             if not line.strip():
                 continue
-            example = _example(line.rstrip("\n"), str(path), number)
+            example = read_line(ExampleLine, line.rstrip("\n"), str(path), number).example()
             if example.example_id in found:
                 first = found[example.example_id][1]
                 problem = f"the id {example.example_id!r} is already that of {first}; give it another"
@@ -129,7 +130,12 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
         raise StorageError(f"cannot write {str(path)!r} ({error.strerror}); choose another file") from error
 
 
-def _example(line: str, file: str, number: int) -> Example:
+def read_line(kind: type[Line], line: str, file: str, number: int) -> Line:
+    """One line of a JSONL file as a `kind`.
+
+    Raises:
+        SpecError: it is none; names the line and the field.
+    """
     try:
         value = json.loads(line, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
@@ -141,12 +147,12 @@ def _example(line: str, file: str, number: int) -> Example:
     if not isinstance(value, dict):
         raise SpecError(file, f"holds a {type(value).__name__}, not an object", line=number)
     try:
-        return ExampleLine.model_validate_json(line).example()
+        return kind.model_validate_json(line)
     except ValidationError as error:
         # A misspelt field is also a missing one: the misspelling is what its writer looks for.
         first = min(error.errors(include_url=False), key=lambda detail: detail["type"] == "missing")
         field = ".".join(map(str, first["loc"])) or None
-        raise SpecError(file, _explain(first), line=number, field=field) from error
+        raise SpecError(file, _explain(first, kind), line=number, field=field) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -158,10 +164,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, kind: type[Section]) -> str:
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown field; there is: {', '.join(ExampleLine.model_fields)}"
+            is_nested = len(detail["loc"]) > 1
+            return (
+                "unknown field; leave it out"
+                if is_nested
+                else f"unknown field; there is: {', '.join(kind.model_fields)}"
+            )
         case "missing":
             return "is required; add it"
         case "value_error":

@@ -15,8 +15,9 @@ from llmops.errors import NotFoundError, RequestError
 from llmops.gateway import wire
 from llmops.gateway.bodies import first_problem
 from llmops.ingestion.run import Options
-from llmops.workspace import sources
+from llmops.workspace import erasure, sources
 from llmops.workspace.opened import Workspace
+from llmops.workspace.provenance import current_user
 
 Body = TypeVar("Body", bound=BaseModel)
 Operation = Callable[[Workspace, Mapping[str, Any]], dict[str, Any]]
@@ -153,11 +154,19 @@ def explain(workspace: Workspace, body: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "document": {name: _plain(value) for name, value in row.items()}}
 
 
+def forget(workspace: Workspace, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Erase one document for good."""
+    given = _checked(OneDocumentBody, body)
+    receipt = erasure.forget(workspace, given.pipeline, given.uri, actor=current_user())
+    return {**asdict(receipt), "at": receipt.at.isoformat(), "is_proved": receipt.is_proved}
+
+
 OPERATIONS: dict[str, Operation] = {
     "documents": push,
     "events": take_events,
     "retry": retry,
     "explain": explain,
+    "forget": forget,
 }
 
 

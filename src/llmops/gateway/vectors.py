@@ -102,5 +102,6 @@ _CALLS: dict[str, Call] = {
     "count": lambda store, body: store.count(body["collection"], where=unpacked_filter(body["where"])),
     "document_ids": lambda store, body: store.document_ids(body["collection"]),
     "search": _search,
+    "compact": lambda store, body: store.compact(body["collection"]),
     "flush": lambda store, _: store.flush(),
 }

@@ -102,8 +102,9 @@ def cite(passage: Passage, *, said: str = "") -> Citation:
 
 def _meant(passage: Passage, said: str) -> Quote:
     """The stretch with most words of the last sentence; the best hit's where none has more than another."""
+    said = _MARKER.sub(" ", said)
     spans = sentence_spans(said)
-    asked = set(terms(_MARKER.sub(" ", said[spans[-1][0] :]))) if spans else set()
+    asked = set(terms(said[spans[-1][0] :])) if spans else set()
     best = passage.hits[0].chunk.handed_span
     return max(passage.quotes, key=lambda quote: (len(asked & set(terms(quote.text))), _holds(quote, best)))
 

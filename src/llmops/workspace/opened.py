@@ -16,6 +16,7 @@ from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition, Vec
 from llmops.config import beside, digest
 from llmops.errors import ConfigurationError, LlmopsError
 from llmops.guardrails.guard import Guard
+from llmops.ingestion.erasure import n_forgotten
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import OnProgress, Options, ingest
 from llmops.ingestion.shape import Indexer
@@ -75,6 +76,7 @@ class Workspace:
         self._pipeline_marks = pipeline_marks(root)
         self._turns: dict[str, threading.Lock] = {}
         self._loading = threading.RLock()
+        self._n_forgotten = n_forgotten(self.database)
 
     def embedder(self, source: EncoderSource) -> Embedder:
         """The encoder from this source, loaded once."""
@@ -192,6 +194,8 @@ class Workspace:
     def refresh(self) -> None:
         """Follow what other processes changed in the ledger: keys, collections, and released prompts."""
         self.ledger.refresh()
+        if n_forgotten(self.database) != self._n_forgotten:
+            self.drop_caches()
         with self._loading:
             built = list(self._routes.items())
         for name, route in built:
@@ -200,6 +204,15 @@ class Workspace:
                     self._follow(name, route)
             except LlmopsError as error:
                 _log.warning("route %r goes on with what it has: %s", name, error)
+
+    def drop_caches(self) -> None:
+        """Let go of texts and their vectors that answers were made with; routes are built again when asked for."""
+        with self._loading:
+            self._routes.clear()
+            for name, endpoint in self.files.models.endpoints.items():
+                if isinstance(effective_endpoint(endpoint, self.settings), ExtractiveEndpoint):
+                    self._models.pop(name, None)
+            self._n_forgotten = n_forgotten(self.database)
 
     def _has_new_prompt(self, route: Route) -> bool:
         released = route.spec.released_prompt

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from llmops.errors import NotFoundError, RequestError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
+from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.events import SourceEvent, SourceEvents
 from llmops.ingestion.listing import document_id
 from llmops.ingestion.report import IngestReport
@@ -70,6 +71,7 @@ def push(workspace: Workspace, pipeline: str, documents: Sequence[PushedDocument
         if len(document.raw) > spec.source.max_file_bytes:
             limit = f"at most {spec.source.max_file_bytes:,} are taken (source.max_file_bytes)"
             raise RequestError(f"document {document.uri!r} has {len(document.raw):,} bytes; {limit}")
+    erased = forgotten_documents(workspace.database, spec.name)
     items = [
         kept.put(
             document_id(spec, document.uri),
@@ -85,8 +87,11 @@ def push(workspace: Workspace, pipeline: str, documents: Sequence[PushedDocument
             document.raw,
         )
         for document in documents
+        if document_id(spec, document.uri) not in erased
     ]
-    return workspace.ingest(spec, options=Options(), only=items)
+    report = workspace.ingest(spec, options=Options(), only=items)
+    report.n_forgotten = len(documents) - len(items)
+    return report
 
 
 def take_events(

@@ -154,6 +154,8 @@ def test_an_edit_in_the_last_section_keeps_the_ids_before_it(
     boundary = len(document([*pieces, ("heading", 1, "Last")]).text) - len("Last")
     for name, spec in SPECS.items():
         note(name)
+        if isinstance(spec, LangchainSpec):  # how far a piece reaches is LangChain's affair
+            continue
         # A small last section would join a parent, whose children are then cut anew.
         alone = spec.model_copy(update={"min_tokens": 0}) if isinstance(spec, ParentChildSpec) else spec
         before, after = chunks_with(last, alone), chunks_with(changed, alone)

@@ -190,8 +190,8 @@ def test_a_script_without_a_suffix_is_known_by_its_first_line() -> None:
     assert parse(b"#!/bin/sh\necho x\n", uri="run").media_type == "text/x-shellscript"
 
 
-PIECES = """def f(x):|    x = 1|class A:|\tdef g(self):|}|{|/* a|*/|// b|# c|@d|end|func (s *S) F() {|x = (|)|    }|
-public int a() {|[a.b]|key: 1|- x|int|else:|\"\"\"||"""
+PIECES = """def f(x):|    x = 1|class A:|\tdef g(self):|}|{|/* a|*/|// b|# c|@d|end|func (s *S) F() {|x = (|)|
+    }|public int a() {|[a.b]|key: 1|- x|int|else:|\"\"\"||"""
 LINES = st.lists(st.sampled_from([piece.strip("\n") for piece in PIECES.split("|")]), max_size=60)
 
 

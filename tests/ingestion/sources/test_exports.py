@@ -109,7 +109,7 @@ class SlackExportPlace:
     def write(self, name: str, text: str) -> None:
         if self.key(name) not in [one["id"] for one in self.archive.channels]:
             self.archive.channels.append(channel(self.key(name), name))
-        root = {"type": "message", "user": "UANN", "text": text, "ts": f"{MONDAY}.000100"}
+        root: dict[str, Any] = {"type": "message", "user": "UANN", "text": text, "ts": f"{MONDAY}.000100"}
         root |= {"thread_ts": root["ts"], "reply_count": 1}
         reply = {
             "type": "message",
@@ -159,7 +159,7 @@ class TestSlackExport(SourceContract):
         return SlackExportPlace(tmp_path)
 
 
-def xml_items(tmp_path: Path, *entries: Entry, **fields: object) -> dict[str, Item]:
+def xml_items(tmp_path: Path, *entries: Entry, **fields: Any) -> dict[str, Item]:
     write_zip(tmp_path / "export.zip", {"entities.xml": entities_xml(list(entries))})
     with closing(confluence(tmp_path / "export.zip", **fields)) as source:
         return listing(source).items
@@ -211,13 +211,15 @@ def test_the_specs_principals_narrow_too(tmp_path: Path) -> None:
 
 def test_a_code_section_of_an_xml_export_comes_whole(tmp_path: Path) -> None:
     code = (
-        '<ac:structured-macro ac:name="code"><ac:plain-text-body><![CDATA[if a[b[0]]>c && d < e: pass]]>'
+        '<ac:structured-macro ac:name="code"><ac:plain-text-body><![CDATA[if a[b[0]]]]><![CDATA[>c && d < e: pass]]>'
         "</ac:plain-text-body></ac:structured-macro>"
     )
     write_zip(tmp_path / "export.zip", {"top/entities.xml": entities_xml([Entry(key=1, title="Code", body=code)])})
     with closing(confluence(tmp_path / "export.zip", base_url="https://wiki.example.org")) as source:
         item = listing(source).items["ENG/pages/1"]
-        assert "<pre>if a[b[0" in text_of(source.fetch(item, max_bytes=LIMIT).raw)
+        assert "<pre>if a[b[0]]&gt;c &amp;&amp; d &lt; e: pass</pre>" in text_of(
+            source.fetch(item, max_bytes=LIMIT).raw
+        )
         assert item.url == "https://wiki.example.org/pages/viewpage.action?pageId=1"
 
 

@@ -51,6 +51,12 @@ class Database:
         with self._mapped(), self._engine.connect() as connection:
             yield connection
 
+    def compact(self) -> None:
+        """Let nothing of what was deleted stay in the files; PostgreSQL's autovacuum does so in its own time."""
+        if self.is_sqlite:
+            with self._mapped(), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
@@ -125,6 +131,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")  # what was erased is not to be read off the disk
     cursor.close()
 
 

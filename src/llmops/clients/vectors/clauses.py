@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmops.clients.protocols import Filter
-from llmops.clients.vectors.names import ACL, DOCUMENT, is_field
+from llmops.clients.vectors.names import ACL, DOCUMENT, TENANT, is_field
 from llmops.clients.vectors.payload import access_keys
 from llmops.errors import RequestError
 
@@ -47,8 +47,21 @@ class Whole:
     value: int
 
 
-Condition = AnyText | Range | Whole
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absent:
+    """The field is not there."""
+
+    key: str
+
+
+Condition = AnyText | Range | Whole | Absent
 Clause = tuple[Condition, ...]
+
+
+def of_tenant(tenant: str) -> Clause:
+    """The points of this tenant; those from before there were tenants are the default one's."""
+    named = AnyText(key=TENANT, values=(tenant,))
+    return (named,) if tenant else (named, Absent(key=TENANT))
 
 
 def of_documents(*document_ids: str) -> Clause:

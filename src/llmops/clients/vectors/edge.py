@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import qdrant_edge as edge
 
 from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
-from llmops.clients.vectors.clauses import clauses, of_documents
+from llmops.clients.vectors.clauses import clauses, of_documents, of_tenant
 from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room
 from llmops.clients.vectors.edge_forms import (
     edge_filter,
@@ -72,25 +72,24 @@ class EdgeStore:
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Store points, replacing those of the same id."""
-        shard = self._shards.get(collection)
+        self._shards.get(collection)
         for start in range(0, len(points), SLICE):
             made = [edge_point(point) for point in points[start : start + SLICE]]
-            with self._shards.calling(collection):
+            with self._shards.writing, self._shards.calling(collection):
                 check_room(self._shards.directory, ROOM_TO_WRITE)
-                shard.update(edge.UpdateOperation.upsert_points(made))
+                self._shards.get(collection).update(edge.UpdateOperation.upsert_points(made))
 
     def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
         """Let these principals read the document, and nobody else; no vector is touched."""
-        shard = self._shards.get(collection)
-        page = scroll_request(edge_filter([of_documents(document_id)]), limit=1, payload=[TENANT], vectors=False)
-        with self._shards.calling(collection):
-            check_room(self._shards.directory, ROOM_TO_OPEN)
-            found, _ = shard.scroll(page)
-            if found:
-                tenant = (found[0].payload or {}).get(TENANT, "")
-                payload = {ACL: access_keys(tenant, acl)}
-                doomed = edge_filter([of_documents(document_id)])
-                shard.update(edge.UpdateOperation.set_payload_by_filter(doomed, payload))
+        shard, its_points = self._shards.get(collection), of_documents(document_id)
+        records = self._records(
+            collection, shard, edge_filter([its_points]), 1024, payload=[TENANT], vectors=False
+        )
+        for tenant in {(record.payload or {}).get(TENANT, "") for record in records}:
+            only, payload = edge_filter([its_points, of_tenant(tenant)]), {ACL: access_keys(tenant, acl)}
+            with self._shards.calling(collection):
+                check_room(self._shards.directory, ROOM_TO_OPEN)
+                shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
 
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
@@ -103,10 +102,24 @@ class EdgeStore:
             self._delete(collection, edge_filter([of_documents(*document_ids[start : start + SLICE])]))
 
     def _delete(self, collection: str, doomed: edge.Filter) -> None:
-        shard = self._shards.get(collection)
-        with self._shards.calling(collection):
+        with self._shards.writing, self._shards.calling(collection):
             check_room(self._shards.directory, ROOM_TO_OPEN)
-            shard.update(edge.UpdateOperation.delete_points_by_filter(doomed))
+            self._shards.get(collection).update(edge.UpdateOperation.delete_points_by_filter(doomed))
+
+    def compact(self, collection: str) -> None:
+        """Write the collection anew, without what was deleted: its bytes, and its words in the counts of BM25."""
+
+        def copy(old: edge.EdgeShard, fresh: edge.EdgeShard) -> None:
+            offset: Any = None
+            while True:
+                page, offset = old.scroll(scroll_request(edge_filter(()), limit=SLICE, offset=offset))
+                if page:
+                    points = [edge_point(our_point(record)) for record in page]
+                    fresh.update(edge.UpdateOperation.upsert_points(points))
+                if offset is None:
+                    return
+
+        self._shards.rewrite(collection, copy)
 
     def fetch(
         self, collection: str, chunk_ids: Sequence[str], *, where: Filter, vectors: bool = True

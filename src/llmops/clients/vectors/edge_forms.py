@@ -9,11 +9,14 @@ import numpy as np
 import qdrant_edge as edge
 
 from llmops.clients.protocols import SearchSettings
-from llmops.clients.vectors.clauses import AnyText, Clause, Condition, Range, Whole
+from llmops.clients.vectors.clauses import Absent, AnyText, Clause, Condition, Range, Whole
 from llmops.clients.vectors.names import DENSE, SPARSE, TENANT, check_point_id
 from llmops.clients.vectors.payload import finite, to_payload
 from llmops.clients.vectors.ranking import Query
 from llmops.records import Point, ScoredId, SparseVector
+
+_WALKED = 256
+"""Values up to which alternatives are faster than a list; 5,000 take six times as long."""
 
 
 def edge_point(point: Point) -> edge.Point:
@@ -54,10 +57,11 @@ def _walked_filter(must: Sequence[Clause]) -> edge.Filter:
     """The filter in the form for an exact search, which walks the points that an index names.
 
     One condition on one field need not be checked again for each of them; as alternatives it is walked a
-    quarter faster than as a list of values. A sparse search checks its candidates and prefers the list.
+    quarter faster than as a list of values, unless they are thousands. A sparse search checks its candidates
+    and prefers the list.
     """
     match must:
-        case [(AnyText() as texts,)]:
+        case [(AnyText() as texts,)] if len(texts.values) <= _WALKED:
             matches: list[Any] = [
                 edge.FieldCondition(texts.key, match=edge.MatchValue(value)) for value in texts.values
             ]
@@ -104,7 +108,7 @@ def edge_filter(
     return edge.Filter(must=conditions, must_not=[edge.HasIdCondition(set(but))] if but else None)
 
 
-def _condition(condition: Condition) -> edge.FieldCondition:
+def _condition(condition: Condition) -> edge.FieldCondition | edge.IsEmptyCondition:
     match condition:
         case AnyText():
             return edge.FieldCondition(condition.key, match=edge.MatchAny(list(condition.values)))
@@ -113,6 +117,8 @@ def _condition(condition: Condition) -> edge.FieldCondition:
             return edge.FieldCondition(condition.key, range=bounds)
         case Whole():
             return edge.FieldCondition(condition.key, match=edge.MatchValue(condition.value))
+        case Absent():
+            return edge.IsEmptyCondition(condition.key)
     assert_never(condition)
 
 

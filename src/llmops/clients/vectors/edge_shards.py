@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -41,10 +41,22 @@ class EdgeShards:
         self._open: dict[str, edge.EdgeShard] = {}
         self._knows_tenants: dict[str, bool] = {}
         self._lock = threading.RLock()
+        self.writing = threading.RLock()
         self._closed = False
         self._ownership = ownership.take(directory)
-        for leftover in (*directory.glob(f"{_MAKING}*"), *directory.glob(f"{_REMOVING}*")):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """What a killed process was making or removing goes; a shard whose place was taken by none comes back."""
+        for removing in self.directory.glob(f"{_REMOVING}*"):
+            collection = removing.name.removeprefix(_REMOVING)
+            making = self.directory / f"{_MAKING}{collection}"
+            if not self._folder(collection).exists() and making.exists():
+                removing.rename(self._folder(collection))  # killed while it was rewritten
+            else:
+                shutil.rmtree(removing, ignore_errors=True)
+        for making in self.directory.glob(f"{_MAKING}*"):
+            shutil.rmtree(making, ignore_errors=True)
 
     def names(self) -> list[str]:
         """Collections, in order of their names."""
@@ -119,6 +131,41 @@ class EdgeShards:
             self._folder(collection).rename(removing)
             shutil.rmtree(removing)
 
+    def rewrite(self, collection: str, copy: Callable[[edge.EdgeShard, edge.EdgeShard], None]) -> None:
+        """Put a fresh shard with the same points in a shard's place; searches go on, writes wait.
+
+        Deleted points stay in an engine's files, and in its counts of words, until these are written anew.
+
+        Args:
+            copy: fills the second shard from the first.
+        """
+        with self.writing, self._lock, self.calling(collection):
+            old = self.get(collection)
+            about = orjson.loads((self._folder(collection) / _ABOUT).read_bytes())
+            settings = StoreSettings(**about["settings"])
+            check_room(self.directory, ROOM_TO_WRITE + _size_of(self._folder(collection)))
+            making = self.directory / f"{_MAKING}{collection}"
+            if making.exists():
+                shutil.rmtree(making)
+            fresh = edge.EdgeShard.create(str(making), shard_config(about["dimension"], settings))
+            try:
+                for index in index_operations(settings):
+                    fresh.update(index)
+                copy(old, fresh)
+                fresh.flush()
+            finally:
+                fresh.close()
+            (making / _ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2))
+            removing = self.directory / f"{_REMOVING}{collection}"
+            if removing.exists():
+                shutil.rmtree(removing)
+            # Killed between the two renames, the old one gets its name back at the next start.
+            self._folder(collection).rename(removing)
+            making.rename(self._folder(collection))
+            del self._open[collection]  # who searches it now keeps it until done
+            self.get(collection)
+            shutil.rmtree(removing)
+
     def flush(self) -> None:
         """Make all writes durable against power loss."""
         self._check_open()
@@ -174,3 +221,8 @@ class EdgeShards:
 
     def _closed_error(self) -> StorageError:
         return StorageError(f"the vector store in {str(self.directory)!r} is closed: open it again")
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes on disk; holes in files take none."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

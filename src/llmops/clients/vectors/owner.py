@@ -133,6 +133,10 @@ class OwnerStore:
         for line in self._lines("scroll", asked):
             yield unpacked_point(orjson.loads(line))
 
+    def compact(self, collection: str) -> None:
+        """Write the collection anew, without what was deleted."""
+        self._ask("compact", collection=collection)
+
     def flush(self) -> None:
         """Make all writes durable against power loss."""
         self._ask("flush")

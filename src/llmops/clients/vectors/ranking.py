@@ -16,7 +16,7 @@ from llmops.errors import RequestError
 from llmops.records import ScoredId, SparseVector
 
 Query = NDArray[np.float32] | SparseVector
-_SLACK = 16
+_SLACK = 4
 _GROWTH = 8
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_client import QdrantClient, models
 
 from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
-from llmops.clients.vectors.clauses import AnyText, Clause, clauses, of_documents
+from llmops.clients.vectors.clauses import AnyText, Clause, clauses, of_documents, of_tenant
 from llmops.clients.vectors.names import (
     ACL,
     DENSE,
@@ -114,12 +114,12 @@ class ServerStore:
 
     def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
         """Let these principals read the document, and nobody else; no vector is touched."""
-        its_points = server_filter([of_documents(document_id)])
-        with self._calling(collection):
-            found, _ = self._client.scroll(collection, its_points, 1, with_payload=[TENANT], with_vectors=False)
-            if found:
-                tenant = (found[0].payload or {}).get(TENANT, "")
-                self._client.set_payload(collection, {ACL: access_keys(tenant, acl)}, its_points, wait=True)
+        its_points = of_documents(document_id)
+        records = self._records(collection, server_filter([its_points]), 1024, payload=[TENANT], vectors=False)
+        for tenant in {(record.payload or {}).get(TENANT, "") for record in records}:
+            only, payload = server_filter([its_points, of_tenant(tenant)]), {ACL: access_keys(tenant, acl)}
+            with self._calling(collection):
+                self._client.set_payload(collection, payload, only, wait=True)
 
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
@@ -241,6 +241,11 @@ class ServerStore:
             return self._client.scroll(
                 collection, only, limit, offset=offset, with_payload=payload, with_vectors=vectors
             )
+
+    def compact(self, collection: str) -> None:
+        """Nothing to do: a server's optimizer removes what was deleted in its own time."""
+        self._check_open()
+        check_collection(collection)
 
     def flush(self) -> None:
         """Nothing to do: a server answers a write when it is in its write-ahead log."""

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from qdrant_client import models
 
-from llmops.clients.vectors.clauses import AnyText, Clause, Condition, Range, Whole
+from llmops.clients.vectors.clauses import Absent, AnyText, Clause, Condition, Range, Whole
 from llmops.clients.vectors.names import DENSE, SPARSE, check_point_id
 from llmops.clients.vectors.payload import finite, to_payload
 from llmops.clients.vectors.ranking import Query
@@ -55,7 +55,7 @@ def server_filter(
     return models.Filter(must=conditions, must_not=never)
 
 
-def _condition(condition: Condition) -> models.FieldCondition:
+def _condition(condition: Condition) -> models.FieldCondition | models.IsEmptyCondition:
     match condition:
         case AnyText():
             return models.FieldCondition(key=condition.key, match=models.MatchAny(any=list(condition.values)))
@@ -64,6 +64,8 @@ def _condition(condition: Condition) -> models.FieldCondition:
             return models.FieldCondition(key=condition.key, range=bounds)
         case Whole():
             return models.FieldCondition(key=condition.key, match=models.MatchValue(value=condition.value))
+        case Absent():
+            return models.IsEmptyCondition(is_empty=models.PayloadField(key=condition.key))
     assert_never(condition)
 
 

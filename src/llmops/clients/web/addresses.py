@@ -23,7 +23,9 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NEVER = (
     ipaddress.ip_network("100.64.0.0/10"),  # shared by carriers, and some clouds' metadata (RFC 6598)
     ipaddress.ip_network("168.63.129.16/32"),  # a cloud's platform address
+    ipaddress.ip_network("192.0.0.0/24"),  # protocol assignments, and a cloud's metadata
     ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays
+    ipaddress.ip_network("3fff::/20"),  # documentation
     ipaddress.ip_network("64:ff9b:1::/48"),  # local NAT64
     ipaddress.ip_network("fec0::/10"),  # site-local
 )
@@ -89,7 +91,7 @@ def place_of(url: str, *, base: str = "", params: dict[str, str] | None = None) 
         host = host if ":" in host or host.isascii() else host.encode("idna").decode("ascii")
         path, query = (quote(part, safe=_SAFE) for part in (parts.path or "/", parts.query))
     except (ValueError, UnicodeError) as error:
-        raise LinkError(f"{shown(url)!r} is no address that can be called; mend it where it is linked") from error
+        raise LinkError(f"{shown(url)!r} cannot be called; mend it where it is linked") from error
     if scheme not in _DEFAULT_PORTS or not host or len(url) > _MAX_URL:
         raise LinkError(f"{shown(url)!r} is not an http or https address; only those are called")
     query = "&".join(part for part in (query, urlencode(params or {})) if part)

@@ -19,13 +19,16 @@ class GuardedNetwork(httpcore.NetworkBackend):
 
     `httpx` offers no public way to choose a connection's address; its own lower half, `httpcore`, does.
 
+    Args:
+        below: opens the sockets; it is given addresses only, never names.
+
     Attributes:
         deadline: `.at`, on the monotonic clock, for everything the calling thread does.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, below: httpcore.NetworkBackend | None = None) -> None:
         self._guard = guard
-        self._below = httpcore.SyncBackend()
+        self._below = below or httpcore.SyncBackend()
         self.deadline = Deadline()
 
     def connect_tcp(
@@ -72,6 +75,8 @@ class Deadline(threading.local):
         left = self.at - time.monotonic()
         if left <= 0:
             raise error("the time for this request is used up")
+        if timeout is None and left == float("inf"):
+            return None
         return min(left, timeout) if timeout is not None else left
 
 

@@ -103,28 +103,27 @@ def _unpack(pieces: Iterable[bytes], encoding: str, step: int) -> Iterator[bytes
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise UnreadableError(f"it is packed as {encoding!r}, which was not asked for")
-    wbits = 15 if encoding == "deflate" else 31
-    machine = zlib.decompressobj(wbits)
-    left, n_fed = b"", 0
+    left = b""
+    machine = None
     for piece in pieces:
         left += piece
+        if machine is None:
+            if len(left) < 2:
+                continue
+            wbits = 31 if encoding != "deflate" else 15 if _has_zlib_head(left) else -15
+            machine = zlib.decompressobj(wbits)
         while left:
             if machine.eof:  # a further member of a gzip file
                 machine = zlib.decompressobj(wbits)
-            try:
-                out = machine.decompress(left, min(step, 1 << 20))
-            except zlib.error:
-                if encoding != "deflate" or n_fed:
-                    raise
-                machine = zlib.decompressobj(-15)  # deflate without its zlib head, as some servers send it
-                out = machine.decompress(left, min(step, 1 << 20))
-            n_fed += 1
+            yield machine.decompress(left, min(step, 1 << 20))
             left = machine.unused_data if machine.eof else machine.unconsumed_tail
-            yield out
-            if not out and not machine.eof:
-                break
-    if not machine.eof and n_fed:
+    if left or (machine is not None and not machine.eof):
         raise UnreadableError(f"its {encoding!r} data end too early")
+
+
+def _has_zlib_head(data: bytes) -> bool:
+    """RFC 1950; some servers send deflate without it."""
+    return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:

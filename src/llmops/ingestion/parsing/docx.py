@@ -51,7 +51,8 @@ def parse_docx(raw: bytes, uri: str) -> Parsed:
     properties = document.core_properties
     metadata: dict[str, Scalar] = {"author": properties.author} if properties.author else {}
     n_pictures = 0 if builder.n_characters else sum(1 for _ in document.element.body.iter(f"{_A}blip"))
-    problems = [f"its {n_pictures} picture{'s' * (n_pictures != 1)} were not read"] if n_pictures else []
+    said = f"its {n_pictures} picture{'s were' if n_pictures > 1 else ' was'} not read"
+    problems = [said] if n_pictures else []
     title = properties.title or ""
     return builder.build(uri=uri, media_type=_MEDIA_TYPE, title=title, metadata=metadata, problems=problems)
 

@@ -213,7 +213,7 @@ def _definitions(tag: Tag) -> Iterator[str]:
     terms: list[str] = []
     n_meanings = 0
     for part in tag.find_all(["dt", "dd"]):
-        text = one_line(part)
+        text = _own_line(part)
         if part.name == "dt":
             if n_meanings:
                 terms, n_meanings = [], 0
@@ -225,6 +225,19 @@ def _definitions(tag: Tag) -> Iterator[str]:
             yield f"  {text}"
     if terms and not n_meanings:
         yield f"- {', '.join(filter(None, terms))}"
+
+
+def _own_line(part: Tag) -> str:
+    """The text of a part before the next one, which an unclosed part may hold."""
+    own: list[str] = []
+    for child in part.children:
+        if isinstance(child, Tag):
+            if child.name in ("dt", "dd"):
+                break
+            own.append(text_of(child))
+        elif not isinstance(child, Comment):
+            own.append(str(child))
+    return _folded("".join(own))
 
 
 def _items(tag: Tag, depth: int) -> Iterator[str]:

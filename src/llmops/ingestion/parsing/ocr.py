@@ -131,9 +131,8 @@ def _languages(installed: frozenset[str]) -> str:
     if asked:
         missing = sorted(set(asked.split("+")) - installed)
         if missing or not _LANGUAGES.fullmatch(asked):
-            raise DocumentError(
-                f"Tesseract has no data for {', '.join(missing) or asked!r} of LLMOPS_OCR_LANGUAGES={asked!r}"
-            )
+            shown = ", ".join(missing) or asked
+            raise DocumentError(f"Tesseract has no data for {shown} of LLMOPS_OCR_LANGUAGES={asked!r}")
         return asked
     return "eng" if "eng" in installed else sorted(installed - {_ORIENTATION})[0]
 

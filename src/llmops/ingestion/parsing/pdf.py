@@ -15,9 +15,11 @@ import pypdfium2.raw as c
 from llmops.errors import DocumentError
 from llmops.ingestion.parsing import ocr
 from llmops.ingestion.parsing.builder import MAX_CHARACTERS, Parsed, Scalar, TextBuilder
+from llmops.ingestion.parsing.pdf_furniture import Furniture
+from llmops.ingestion.parsing.pdf_headings import with_headings
 from llmops.ingestion.parsing.pdf_layout import read_layer
-from llmops.ingestion.parsing.pdf_pages import PDFIUM, Box, RawPage, Word, read_page
-from llmops.ingestion.parsing.pdf_text import Furniture, Piece, pieces_of, with_headings
+from llmops.ingestion.parsing.pdf_pages import MAX_PAGE_CHARACTERS, PDFIUM, Box, RawPage, Word, read_page
+from llmops.ingestion.parsing.pdf_text import Piece, pieces_of
 
 MAX_PAGES = 5_000
 MAX_SECONDS = 300.0
@@ -28,6 +30,7 @@ _SCAN_DPI = 200
 _MAX_PIXELS = 25_000_000
 _MAX_UNREADABLE_SHARE = 0.3
 _MIN_PICTURE_SHARE = 0.05
+_MANY_DRAWN = 100
 _IS, _WAS = "{is}", "{was}"
 _SCHEME = re.compile(r"^(?:https?://(?:www\.)?|mailto:)", re.IGNORECASE)
 _MAX_ADDRESS = 300
@@ -47,7 +50,7 @@ def parse_pdf(raw: bytes, uri: str) -> Parsed:
         reading.read()
         title = _title(document)
     builder = TextBuilder()
-    for piece in with_headings(reading.pieces):
+    for piece in with_headings(reading.pieces, reading.body_size):
         builder.add(piece.kind, piece.text, level=piece.level, page=piece.page)
     if not builder.n_characters:
         raise DocumentError(reading.reason())
@@ -96,6 +99,10 @@ class _Reading:
             self._n_attached = c.FPDFDoc_GetAttachmentCount(document.raw)
             self._form = document.get_formtype()
 
+    @property
+    def body_size(self) -> float:
+        return self._furniture.body_size
+
     def read(self) -> None:
         """Read all pages within the limits."""
         last = min(self.n_pages, MAX_PAGES)
@@ -109,8 +116,7 @@ class _Reading:
                 self.pieces += self._pieces(page)
 
     def _raw(self, index: int) -> RawPage | None:
-        if time.monotonic() - self._started > MAX_SECONDS:
-            self._fail(f"{_WAS} not read: the file took longer than {MAX_SECONDS:.0f} seconds", [index + 1])
+        if self._is_late(index + 1):
             return None
         if self._n_characters > MAX_CHARACTERS:
             self._fail(f"{_WAS} not read: a file may have {MAX_CHARACTERS} characters", [index + 1])
@@ -122,16 +128,25 @@ class _Reading:
             self._fail(f"{_IS} damaged ({error})", [index + 1])
             return None
         self._n_characters += page.n_characters
+        if page.n_left_out:
+            self._fail(f"{_WAS} read in part: a page may have {MAX_PAGE_CHARACTERS} characters", [index + 1])
         return page
+
+    def _is_late(self, page: int) -> bool:
+        late = time.monotonic() - self._started > MAX_SECONDS
+        if late:
+            self._fail(f"{_WAS} not read: the file took longer than {MAX_SECONDS:.0f} seconds", [page])
+        return late
 
     def _pieces(self, page: RawPage) -> list[Piece]:
         n_bad, n_all = page.n_unreadable, max(page.n_characters, 1)
-        is_scan = page.n_characters < _MIN_CHARACTERS and page.picture_share > _MIN_PICTURE_SHARE
-        is_code = n_bad > _MIN_CHARACTERS and n_bad > _MAX_UNREADABLE_SHARE * n_all
-        if is_scan or is_code:
-            pieces = self._from_picture(
-                page, "scanned images" if is_scan else "in fonts that do not tell their letters"
-            )
+        is_bare = page.n_characters < _MIN_CHARACTERS
+        if is_bare and page.picture_share > _MIN_PICTURE_SHARE:
+            pieces = self._from_picture(page, "scanned images")
+        elif is_bare and page.n_drawn > _MANY_DRAWN:  # letters may be drawn as curves
+            pieces = self._from_picture(page, "drawings without letters")
+        elif n_bad > _MIN_CHARACTERS and n_bad > _MAX_UNREADABLE_SHARE * n_all:
+            pieces = self._from_picture(page, "in fonts that do not tell their letters")
         else:
             pieces = list(_text_pieces(page, self._furniture))
         return [*pieces, *_remarks(page)]
@@ -140,6 +155,8 @@ class _Reading:
         """The text of a page as Tesseract reads it."""
         if not ocr.is_available():
             self._fail(f"{_IS} {what} and {_WAS} not read: install Tesseract", [page.number])
+            return []
+        if self._is_late(page.number):
             return []
         self._n_pictures += 1
         if self._n_pictures > MAX_SCANNED_PAGES:
@@ -164,7 +181,8 @@ class _Reading:
         """What could not be read, a sentence each."""
         said = [_sentence(pages, reason) for reason, pages in self._failed.items()]
         if self._n_attached:
-            said.append(f"{self._n_attached} attached file{'s' * (self._n_attached != 1)} in it were not read")
+            many = self._n_attached != 1
+            said.append(f"{self._n_attached} attached file{'s were' if many else ' was'} not read")
         if self._form in (c.FORMTYPE_XFA_FULL, c.FORMTYPE_XFA_FOREGROUND):
             said.append("its XFA form may show more than could be read")
         return tuple(said)
@@ -190,7 +208,7 @@ def _sentence(pages: Sequence[int], reason: str) -> str:
     many = len(pages) > 1
     reason = reason.replace(_IS, "are" if many else "is").replace(_WAS, "were" if many else "was")
     if not many:
-        reason = reason.replace("scanned images", "a scanned image")
+        reason = reason.replace("scanned images", "a scanned image").replace("drawings", "a drawing")
     return f"page{'s' * many} {', '.join(shown[:20])}{more} {reason}"
 
 

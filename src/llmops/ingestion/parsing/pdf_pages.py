@@ -79,8 +79,9 @@ class RawPage:
         notes: texts of comments and other annotations.
         fields: filled form fields, "label: value".
         n_unreadable: characters of fonts that do not say what their glyphs mean.
+        n_left_out: characters beyond `MAX_PAGE_CHARACTERS`.
         picture_share: part of the page that pictures cover, in [0, 1].
-        has_drawing: whether anything at all is drawn on it.
+        n_drawn: objects on it that are no text.
     """
 
     number: int
@@ -90,8 +91,9 @@ class RawPage:
     notes: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     n_unreadable: int = 0
+    n_left_out: int = 0
     picture_share: float = 0.0
-    has_drawing: bool = False
+    n_drawn: int = 0
 
     @property
     def n_characters(self) -> int:
@@ -113,6 +115,7 @@ def read_page(document: pdfium.PdfDocument, index: int) -> RawPage:
         text_page = page.get_textpage()
         try:
             runs, n_unreadable = _runs(text_page)
+            n_left_out = max(c.FPDFText_CountChars(text_page.raw) - MAX_PAGE_CHARACTERS, 0)
         finally:
             text_page.close()
         width, height = page.get_size() if page.get_rotation() in (0, 180) else page.get_size()[::-1]
@@ -127,8 +130,9 @@ def read_page(document: pdfium.PdfDocument, index: int) -> RawPage:
             notes=tuple(annotations.notes),
             fields=tuple(annotations.fields),
             n_unreadable=n_unreadable,
+            n_left_out=n_left_out,
             picture_share=min(shapes.picture_area / max(width * height, 1.0), 1.0),
-            has_drawing=shapes.n_objects > shapes.n_text_objects,
+            n_drawn=shapes.n_objects - shapes.n_text_objects,
         )
     finally:
         page.close()

@@ -27,6 +27,8 @@ _MAX_COLUMNS = 30
 _PROSE_CHARACTERS = 60
 _MAX_ROW_DISTANCE = 4.0
 _MARK = re.compile(r"[•‣▪●○◦–—*·\uf0b7\uf0a7-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\[\d{1,3}\]|\d{1,2}")
+_BRACKET_PIECE = re.compile("[\uf8e5-\uf8ff]")
+_MIN_LINE = 0.85  # from base line to base line, in letter sizes
 _OPENING = re.compile(r"[$€£¥(]{1,2}")
 _CLOSING = re.compile(r"[)%]{1,2}")
 
@@ -248,9 +250,12 @@ def _aligned(rows: Sequence[Segments]) -> Table | None:
     n_prose = sum(all(_length(part) > _PROSE_CHARACTERS for part in row) for row in in_parts)
     if n_prose > 0.3 * len(in_parts):
         return None
+    if _is_formula(rows):
+        return None
     cells = [_placed(row, bounds) for row in rows]
     n_aligned = sum(sum(bool(cell) for cell in row) >= 2 for row in cells)
-    if n_aligned < 0.5 * len(rows):
+    n_filled = sum(bool(cell) for row in cells for cell in row)
+    if n_aligned < 0.5 * len(rows) or n_filled < _MIN_FILLED * len(rows) * len(bounds):
         return None
     words = tuple(word for row in rows for segment in row for word in segment)
     return Table(
@@ -261,6 +266,16 @@ def _aligned(rows: Sequence[Segments]) -> Table | None:
         y1=max(word.y1 for word in words),
         words=words,
     )
+
+
+def _is_formula(rows: Sequence[Segments]) -> bool:
+    """Rows closer than lines of text, as over and under a fraction, or large brackets made of pieces."""
+    close = sum(
+        below[0][0].base - above[0][0].base < _MIN_LINE * max(above[0][0].size, below[0][0].size)
+        for above, below in pairwise(rows)
+    )
+    has_pieces = any(_BRACKET_PIECE.search(word.text) for row in rows for part in row for word in part)
+    return has_pieces or close > 0.2 * (len(rows) - 1)
 
 
 def _column_bounds(rows: Sequence[Segments]) -> list[tuple[float, float]]:

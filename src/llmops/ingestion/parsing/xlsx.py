@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from typing import Any
 
@@ -33,6 +34,8 @@ def parse_xlsx(raw: bytes, uri: str) -> Parsed:
     """
     check_zip(raw)
     refuse_document_types(raw)
+    # What openpyxl remarks of a workbook (no default style, an unknown extension) changes no value.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"openpyxl\.")
     builder, problems = TextBuilder(), list[str]()
     hidden: list[str] = []
     try:

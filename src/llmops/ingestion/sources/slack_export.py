@@ -1,7 +1,7 @@
 """An export of a Slack workspace as a source: `channels.json`, `users.json`, `CHANNEL/YYYY-MM-DD.json`.
 
-`groups.json` has the private channels, where the export has them. Documents are the same as over the API: threads, and what else a channel said on one day (UTC). An export tells the
-members of private channels as of its making.
+`groups.json` has the private channels, where the export has them. Documents are the same as over the API: threads,
+and what else a channel said on one day (UTC). An export tells the members of private channels as of its making.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ def _is_address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write an address such as https://example.atlassian.net/wiki")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("a token travels in the clear over http://; use https://, or http:// on this machine")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a secret does not belong in a file, and an address ends with its path")
     return url.rstrip("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from llmops.clients.web import Patience, WebClient
@@ -16,7 +17,7 @@ from llmops.ingestion.sources.rows import digest_of, too_large
 from llmops.ingestion.sources.specs_data import WebSource
 from llmops.ingestion.sources.web_crawl import Crawl
 from llmops.ingestion.sources.web_manners import Manners
-from llmops.ingestion.sources.web_page import told_by
+from llmops.ingestion.sources.web_page import text_of, told_by
 from llmops.ingestion.sources.web_state import CrawlState, Waiting
 
 _BATCH = 50
@@ -25,11 +26,12 @@ _BATCH = 50
 class WebSite:
     """Pages of a site.
 
-    A listing is the crawl itself. It asks for each page on the condition that it has changed, so that a sync without
-    changes transfers no page from a server that keeps tags or times. What it did transfer is kept until `fetch`
-    takes it, once. How far it has come stands in a file, so that it goes on after a break.
+    A listing is the crawl itself. It asks for each page on the condition that it has changed: without changes, a
+    server that has tags or times transfers nothing. What was transferred is kept until `fetch` takes it, once. How
+    far the crawl has come stands in a file, so that it goes on after a break.
 
-    A page that fails, and the limit of pages, are problems: nothing is then removed.
+    A page that fails, and the limit of pages, are problems: nothing is then removed. They are told with the last
+    page; a crawl that goes on after a break tries failed pages again.
 
     Args:
         state: a folder of this source's own; removable, all pages are then read anew.
@@ -66,14 +68,12 @@ class WebSite:
         else:
             name, batch = uuid.uuid4().hex, 0
             state.begin(name)
-            with state.transaction():
-                problems = crawl.begin()
-            yield Page(problems=tuple(problems), checkpoint={"crawl": name, "batch": batch})
+            yield Page(problems=tuple(crawl.begin()), checkpoint={"crawl": name, "batch": batch})
         settled: list[Waiting] = []
         while (waiting := state.next()) is not None:
             outcome, target = crawl.visit(waiting)
             state.settle(waiting.url, outcome, target, batch + 1)
-            settled.append(_settled(waiting, outcome, target))
+            settled.append(replace(waiting, outcome=outcome, target=target))
             if len(settled) == _BATCH:
                 batch += 1
                 yield self._page(settled, name, batch)
@@ -108,9 +108,10 @@ class WebSite:
             )
         if response.status != 200:
             raise DocumentError(f"{response.shown} cannot be had ({response.status}); check who may read it")
-        if told_by(response.body, response.headers, url=url, name=self._spec.user_agent).is_hidden:
+        raw = text_of(response)
+        if told_by(raw, response.headers, url=url, name=self._spec.user_agent).is_hidden:
             raise DocumentGoneError("asks not to be indexed (noindex)")
-        return Fetched(raw=response.body, version=digest_of(response.body), media_type=response.media_type)
+        return Fetched(raw=raw, version=digest_of(raw), media_type=response.media_type)
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """None: a site knows nobody."""
@@ -123,8 +124,7 @@ class WebSite:
 
     def _page(self, settled: list[Waiting], crawl: str, batch: int) -> Page:
         items = tuple(self._item(one.url) for one in settled if one.outcome == "listed")
-        problems = tuple(one.target for one in settled if one.outcome == "failed")
-        return Page(items=items, problems=problems, checkpoint={"crawl": crawl, "batch": batch})
+        return Page(items=items, checkpoint={"crawl": crawl, "batch": batch})
 
     def _last_page(self, crawl: Crawl, settled: list[Waiting], name: str, batch: int) -> Page:
         """With what can be said only at the end."""
@@ -132,12 +132,12 @@ class WebSite:
             self._state.settle(url, "listed", "", batch)
             if (one := self._state.waiting(url)) is not None:
                 settled = [*(other for other in settled if other.url != url), one]
-        page = self._page(settled, name, batch)
+        page = replace(self._page(settled, name, batch), problems=tuple(crawl.problems()))
         if not self._state.about("is_full"):
             self._state.forget_others()
             return page
         limit = f"there are more than {self._spec.max_pages:,} pages: raise source.max_pages, or exclude some"
-        return Page(items=page.items, problems=(*page.problems, limit), checkpoint=page.checkpoint)
+        return replace(page, problems=(*page.problems, limit))
 
     def _item(self, url: str) -> Item:
         known = self._state.page(url)
@@ -151,9 +151,3 @@ class WebSite:
             metadata=self._spec.metadata,
             handle={"url": url},
         )
-
-
-def _settled(waiting: Waiting, outcome: str, target: str) -> Waiting:
-    from dataclasses import replace
-
-    return replace(waiting, outcome=outcome, target=target)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A crawl: one address after the other, each to its outcome, with what was known before confirmed, not transferred."""
+"""A crawl: one address after the other, each to its outcome; what is known is confirmed, not transferred."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 from urllib.parse import urlsplit
 
 from llmops.clients.web import Response
-from llmops.clients.web.addresses import LinkError
+from llmops.clients.web.addresses import LinkError, shown
 from llmops.clients.web.response import BodyTooLargeError, ServerFailureError
 from llmops.errors import SourceError
 from llmops.ingestion.sources.rows import digest_of
 from llmops.ingestion.sources.specs_data import WebSource
 from llmops.ingestion.sources.web_addresses import Scope, normal
-from llmops.ingestion.sources.web_manners import Manners
-from llmops.ingestion.sources.web_page import Told, told_by
+from llmops.ingestion.sources.web_manners import Manners, RobotsError
+from llmops.ingestion.sources.web_page import Told, text_of, told_by
 from llmops.ingestion.sources.web_sitemap import Entry, SitemapError, entries_of
 from llmops.ingestion.sources.web_state import CrawlState, Known, Outcome, Waiting, is_fresh
 
@@ -80,6 +80,8 @@ class Crawl:
             outcome = ("listed" if self._scope.lists(waiting.url) else "read", "")
         except (ServerFailureError, LinkError) as error:
             outcome = ("failed", str(error))
+        except RobotsError:
+            raise
         except SourceError as error:
             self._n_failed += 1
             if self._n_failed >= _FAILURES_IN_A_ROW:
@@ -95,7 +97,7 @@ class Crawl:
         known = self._state.page(url)
         if known is not None and not is_fresh(known, days=self._spec.refresh_days):
             known = None
-        is_trusted = self._spec.trust_lastmod and known is not None and waiting.lastmod not in ("",)
+        is_trusted = self._spec.trust_lastmod and waiting.lastmod != ""
         if is_trusted and known is not None and known.lastmod == waiting.lastmod:
             return self._judged(waiting, Told(**known.told))
         response = self._manners.get(url, max_bytes=self._spec.max_file_bytes, headers=_conditions(known))
@@ -104,9 +106,10 @@ class Crawl:
                 self._state.keep(url, replace(known, lastmod=waiting.lastmod), None)
             return self._judged(waiting, Told(**known.told))
         if response.status == 200:
-            told = told_by(response.body, response.headers, url=url, name=self._spec.user_agent)
+            raw = text_of(response)
+            told = told_by(raw, response.headers, url=url, name=self._spec.user_agent)
             told = self._resolved(told, url)
-            self._keep(waiting, response, told)
+            self._keep(waiting, replace(response, body=raw), told)
             return self._judged(waiting, told)
         if response.status in _REDIRECTS:
             return self._redirected(waiting, response)
@@ -156,7 +159,7 @@ class Crawl:
 
     def left_out(self) -> Iterable[str]:
         """Pages that stayed out for canonical ones which turned out to be none."""
-        for one in self._state.duplicates():
+        for one in self._state.settled("duplicate"):
             target = self._state.waiting(one.target)
             for _ in range(_MAX_HOPS):
                 if target is None or target.outcome not in ("duplicate", "moved"):
@@ -164,6 +167,18 @@ class Crawl:
                 target = self._state.waiting(target.target)
             if target is None or target.outcome not in ("listed", "failed", "waiting"):
                 yield one.url
+
+    def problems(self) -> list[str]:
+        """Pages that could not be had, and addresses that redirect to each other and never to a page."""
+        problems = [one.target for one in self._state.settled("failed")]
+        for one in self._state.settled("moved"):
+            met, at = {one.url}, self._state.waiting(one.target)
+            while at is not None and at.outcome == "moved" and at.url not in met:
+                met.add(at.url)
+                at = self._state.waiting(at.target)
+            if at is not None and at.url in met:
+                problems.append(f"{shown(one.url)} redirects in a circle; mend the site, or exclude it")
+        return problems
 
     def _add(self, link: str, *, depth: int, base: str = "", lastmod: str = "") -> None:
         url = self._normal(link, base=base)
@@ -228,7 +243,7 @@ class Crawl:
 
 def _conditions(known: Known | None) -> dict[str, str]:
     """Headers that ask for a page only if it has changed. A time counts only where there is no tag."""
-    if known is None or not known.version and not isinstance(known.told, list):
+    if known is None or (not known.version and not isinstance(known.told, list)):
         return {}
     if known.etag:
         return {"if-none-match": known.etag}

@@ -15,6 +15,10 @@ _ROBOTS_BYTES = 2_000_000
 _LONGEST_PAUSE_S = 60.0
 
 
+class RobotsError(SourceError):
+    """A site's robots.txt cannot be had: nothing may be read there now."""
+
+
 class Manners:
     """Asks only what robots.txt allows, and one host only so often. May be used from several threads.
 
@@ -76,7 +80,7 @@ class Manners:
         except SourceDeniedError:
             return Protego.parse("")
         except SourceError as error:  # RFC 9309 §2.3.1.4: unreachable means complete disallow
-            raise SourceError(
+            raise RobotsError(
                 f"robots.txt of {origin} cannot be had, so nothing is read there: {error}"
             ) from error
         text = answer.body.decode("utf-8", "replace").removeprefix("\ufeff") if answer.status == 200 else ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmops.clients.web import Response
 from llmops.errors import MissingExtraError
 
 _HTML = ("text/html", "application/xhtml+xml")
@@ -51,6 +53,21 @@ def told_by(body: bytes, headers: Mapping[str, str], *, url: str, name: str) -> 
     is_hidden = bool(found.rules & {"noindex", "none"})
     links = () if found.rules & {"nofollow", "none"} else tuple(found.links)
     return Told(links=links, base=found.base, canonical=found.canonical, is_hidden=is_hidden)
+
+
+def text_of(response: Response) -> bytes:
+    """The body; a text whose encoding the Content-Type header names becomes UTF-8, with the mark that says so."""
+    content_type = response.headers.get("content-type", "")
+    named = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", content_type, re.IGNORECASE)
+    if named is None or not (response.media_type.startswith("text/") or response.media_type in _HTML):
+        return response.body
+    try:
+        encoding = codecs.lookup(named[1]).name
+        return (
+            response.body if encoding in ("utf-8", "ascii") else response.body.decode(encoding).encode("utf-8-sig")
+        )
+    except (LookupError, UnicodeError):
+        return response.body
 
 
 def _read(body: bytes, found: _Found, name: str) -> None:

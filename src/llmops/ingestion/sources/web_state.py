@@ -170,14 +170,18 @@ class CrawlState:
         self._run("UPDATE queue SET outcome = ?, target = ?, batch = ? WHERE url = ?", outcome, target, batch, url)
 
     def rebatch(self, batch: int) -> list[Waiting]:
-        """What was settled and is not known to have been taken in: it goes into the batch after `batch`."""
+        """What was settled and is not known to have been taken in: it goes into the batch after `batch`.
+
+        What failed is tried again.
+        """
+        self._run("UPDATE queue SET outcome = 'waiting', batch = 0 WHERE outcome = 'failed'")
         found = self._rows("batch > ? AND outcome <> 'waiting' ORDER BY position", batch)
         self._run("UPDATE queue SET batch = ? WHERE batch > ?", batch + 1, batch)
         return found
 
-    def duplicates(self) -> list[Waiting]:
-        """Pages that were left out for their canonical ones."""
-        return self._rows("outcome = 'duplicate' ORDER BY position")
+    def settled(self, outcome: Outcome) -> list[Waiting]:
+        """Addresses that came to this."""
+        return self._rows("outcome = ? ORDER BY position", outcome)
 
     def forget_others(self) -> None:
         """Forget pages that a crawl, which is complete, did not meet."""
@@ -201,5 +205,5 @@ class CrawlState:
 
 
 def is_fresh(known: Known, *, days: float) -> bool:
-    """Whether what is known may still be confirmed instead of read anew. A clock that ran backwards makes it old."""
+    """Whether what is known may be confirmed instead of read anew; not after a clock ran backwards."""
     return 0 <= time.time() - known.read_at < days * 86_400
