@@ -217,7 +217,7 @@ def test_text_that_is_not_utf_8(llmops: Command, ready: Path) -> None:
 
 
 def test_ingest_tells_what_became_of_the_documents(llmops: Command, fresh: Path) -> None:
-    (fresh / "docs" / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    (fresh / "docs" / "picture.bin").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     first = llmops("ingest", "-w", fresh, "--json")
     assert first.code == 0
     (report,) = first.json
@@ -229,7 +229,7 @@ def test_ingest_tells_what_became_of_the_documents(llmops: Command, fresh: Path)
     status = llmops("ingest", "status", "-w", fresh, "--json").json
     assert {d["uri"]: d["state"] for d in status[0]["documents"]} == {
         "library.md": "indexed",
-        "picture.png": "skipped",
+        "picture.bin": "skipped",
     }
 
 

@@ -47,7 +47,7 @@ def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> 
     """
     chosen = Options(**options)
     book = SyncBook(indexer.database)
-    with closing(open_source(spec, indexer.database)) as source:
+    with closing(open_source(spec, indexer.database, indexer.state)) as source:
         embedder = load_encoder(spec, indexer)
         shape, rows = collection_to_fill(spec, indexer, embedder, chosen)
         collection = shape.collection if shape is not None else ""
@@ -107,7 +107,7 @@ def write_batch(
     """
     book = SyncBook(indexer.database)
     items = book.batch(planned["sync_id"], number)
-    with closing(open_source(spec, indexer.database)) as source:
+    with closing(open_source(spec, indexer.database, indexer.state)) as source:
         sync = _again(spec, indexer, planned, source, on_progress)
         shape = indexer.collections.get(planned["collection"])
         known = DocumentLedger(indexer.database, shape.collection).some(list(items))
@@ -127,7 +127,7 @@ def conclude(
 ) -> IngestReport:
     """Everything after the writing: readers, removals, and who answers from now on."""
     book = SyncBook(indexer.database)
-    with closing(open_source(spec, indexer.database)) as source:
+    with closing(open_source(spec, indexer.database, indexer.state)) as source:
         sync = _again(spec, indexer, planned, source, _quiet)
         sync.listing.items = dict(items_of(book.taken(planned["sync_id"])))
         sync.listing.removed = {key for key, item in book.taken(planned["sync_id"]).items() if item is None}

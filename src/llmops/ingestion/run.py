@@ -49,7 +49,7 @@ def ingest(
     options = options or Options()
     started = time.perf_counter()
     book = SyncBook(indexer.database)
-    with closing(open_source(spec, indexer.database)) as source:
+    with closing(open_source(spec, indexer.database, indexer.state)) as source:
         embedder = load_encoder(spec, indexer)
         shape, rows = collection_to_fill(spec, indexer, embedder, options)
         collection = shape.collection if shape is not None else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from llmops.access import GroupBook
@@ -14,18 +16,23 @@ from llmops.errors import CollectionShapeError
 from llmops.ingestion.chunking import recipe
 from llmops.ingestion.documents import DocumentLedger
 from llmops.ingestion.spec import IngestionSpec
-from llmops.releases import CollectionBook, CollectionShape
+from llmops.releases import Artifact, ArtifactBook, CollectionBook, CollectionShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexer:
-    """The parts a run works with; without a book of groups it reads its own."""
+    """The parts a run works with; without a book of groups it reads its own.
+
+    Attributes:
+        state: where sources keep what they know between syncs.
+    """
 
     database: Database
     store: VectorStore
     collections: CollectionBook
     load_embedder: Callable[[IngestionSpec], Embedder]
     groups: GroupBook | None = None
+    state: Path = Path(".llmops/sources")
 
 
 def shape_to_fill(
@@ -102,8 +109,16 @@ def create(
         indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row
     described = {"embedder": shape.embedder_digest, "chunker": dict(shape.chunker), "average_terms": average_terms}
     indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described)
+    _keep(spec, indexer)
     indexer.collections.register(shape)
     return shape
+
+
+def _keep(spec: IngestionSpec, indexer: Indexer) -> None:
+    """What the collection is made by, on the ledger: its encoder is needed for as long as it answers."""
+    content = json.dumps(spec.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    made = Artifact(kind="ingestion", name=spec.name, digest=spec.spec_hash, content=content)
+    ArtifactBook(indexer.database).keep([made])
 
 
 def discard(shape: CollectionShape, indexer: Indexer) -> None:

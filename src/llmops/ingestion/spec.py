@@ -18,6 +18,7 @@ __all__ = [
     "CleanSpec",
     "EmbedSpec",
     "FolderSource",
+    "GateSpec",
     "GovernanceSpec",
     "IngestionSpec",
     "PushSource",
@@ -50,6 +51,18 @@ class SyncSpec(Section):
     )
 
 
+class GateSpec(Section):
+    """What a candidate has to prove before it may answer in place of what does."""
+
+    labels: str = Field(min_length=1, description="Label file (JSONL), relative to this file.")
+    max_drop: float = Field(
+        default=0.01, ge=0, le=1, description="nDCG@10 may be at most this much below that of what answers."
+    )
+    route: Name | None = Field(
+        default=None, description="Search as this route does; by default as the only route on the collection."
+    )
+
+
 class IngestionSpec(Spec):
     """One pipeline; the collection carries its name."""
 
@@ -64,6 +77,7 @@ class IngestionSpec(Spec):
     chunk: AnyChunkSpec = ChunkSpec()
     embed: EmbedSpec = OnnxEmbed()
     sync: SyncSpec = SyncSpec()
+    gate: GateSpec | None = Field(default=None, description="Evidence that a release of a candidate needs.")
 
     @property
     def encoder(self) -> EncoderSource:

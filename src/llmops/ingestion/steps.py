@@ -21,8 +21,9 @@ from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.indexing import ANYONE, Indexing, OnProgress
 from llmops.ingestion.listing import Listing
 from llmops.ingestion.prepare import Prepared, Recipe, read_ahead, read_documents
+from llmops.ingestion.reembed import donor_for, take_over
 from llmops.ingestion.removal import held, missing
-from llmops.ingestion.report import IngestReport
+from llmops.ingestion.report import IngestReport, Progress
 from llmops.ingestion.settling import settle_duplicates
 from llmops.ingestion.shape import Indexer, create, discard, shape_to_fill
 from llmops.ingestion.sources.protocol import Item, Source
@@ -78,7 +79,11 @@ def collection_to_fill(
     rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
     if shape is not None and not any(row.n_chunks for row in rows.values()):
         discard(shape, indexer)  # made from nothing, so that its mean chunk length is no measure
-        return None, {}
+        shape, rows = None, {}
+    if shape is None and options.beside and not options.rebuild:
+        donor = donor_for(spec, indexer, embedder)
+        if donor is not None:  # its chunks are taken over, so that its measures fit
+            shape = create(spec, indexer, embedder, donor.average_terms, donor.boilerplate or ())
     return shape, rows
 
 
@@ -97,13 +102,17 @@ class Sync:
     group_problems: list[str] = field(default_factory=list)
 
     def plan(self, rows: dict[str, DocumentRow]) -> Comparison:
-        """What there is to do; the groups of the source are taken over.
+        """What there is to do; the groups of the source are taken over, and stored chunks by a new encoder.
+
+        Args:
+            rows: of the collection that is filled; what is taken over is added.
 
         Raises:
             ConfigurationError: the source is empty and the collection is not.
         """
         self._check_not_empty()
         self._take_groups()
+        self._take_chunks(rows)
         return compare(
             self.listing,
             self.spec,
@@ -211,6 +220,19 @@ class Sync:
             return
         if groups != book.groups(self.spec.name):
             book.replace(self.spec.name, groups)
+
+    def _take_chunks(self, rows: dict[str, DocumentRow]) -> None:
+        """A candidate for which only the encoder changed is made from the chunks of what answers."""
+        shape = self.indexer.collections.get(self.report.collection) if self.report.collection else None
+        if shape is None or shape.state != "building" or not self.options.beside:
+            return
+
+        def tell(n_done: int, n_documents: int, n_embedded: int) -> None:
+            self.report.n_embedded += n_embedded
+            n = self.report.n_embedded
+            self.on_progress(Progress(stage="index", n_documents=n_documents, n_done=n_done, n_embedded=n))
+
+        take_over(self.spec, self.indexer, self.embedder, shape, rows, on_taken=tell)
 
     def _settle(self, indexing: Indexing, threshold: float) -> None:
         """Leave out what says the same as another document; bring back what no longer does."""

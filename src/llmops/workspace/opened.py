@@ -183,6 +183,7 @@ class Workspace:
             collections=self.collections,
             load_embedder=lambda pipeline: self.embedder(pipeline.encoder),
             groups=self.groups,
+            state=state_directory(self.root) / "sources",
         )
 
     def record(self, trace: Trace) -> None:

@@ -7,6 +7,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llmops.config import Section
+from llmops.ingestion.sources.specs_api import (
+    ConfluenceExportSource,
+    ConfluenceSource,
+    SharePointSource,
+    SlackExportSource,
+    SlackSource,
+)
+from llmops.ingestion.sources.specs_data import (
+    GitSource,
+    JsonLinesSource,
+    LangChainSource,
+    ObjectStoreSource,
+    SqlSource,
+    WebSource,
+)
 
 Scalar = str | int | float | bool
 
@@ -38,4 +53,19 @@ class PushSource(Section):
     metadata: dict[str, Scalar] = Field(default={}, description="Put on every document, for filters.")
 
 
-SourceSpec = Annotated[FolderSource | PushSource, Field(discriminator="type")]
+SourceSpec = Annotated[
+    FolderSource
+    | PushSource
+    | GitSource
+    | WebSource
+    | ConfluenceSource
+    | ConfluenceExportSource
+    | SharePointSource
+    | SlackSource
+    | SlackExportSource
+    | ObjectStoreSource
+    | SqlSource
+    | JsonLinesSource
+    | LangChainSource,
+    Field(discriminator="type"),
+]
