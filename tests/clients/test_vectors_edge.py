@@ -385,6 +385,7 @@ def as_made_before_tenants(directory: Path) -> None:
 
     folder = directory / "handbook"
     folder.mkdir(parents=True)
+    (folder / "collection.json").write_text('{"dimension": 4, "metadata": {}}')
     config = edge.EdgeConfig(
         vectors={"dense": edge.EdgeVectorParams(size=4, distance=edge.Distance.Cosine)},
         sparse_vectors={"bm25": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
@@ -429,7 +430,13 @@ def test_codes_find_nearly_what_an_exact_search_finds(
     topics = rng.normal(size=(60, dimension))
     vectors = topics[rng.integers(0, 60, n_points + 40)] + 0.6 * rng.normal(size=(n_points + 40, dimension))
     store = EdgeStore(tmp_path)
-    settings = StoreSettings(quantization=quantization, on_disk_vectors=True, on_disk_payload=True)
+    settings = StoreSettings(
+        quantization=quantization,
+        on_disk_vectors=True,
+        on_disk_payload=True,
+        on_disk_words=True,
+        on_disk_indexes=True,
+    )
     store.create("codes", dimension=dimension, metadata={}, settings=settings)
     store.upsert("codes", [point(n + 1, dense=vector) for n, vector in enumerate(vectors[:n_points])])
     store.close()
@@ -474,6 +481,25 @@ def test_what_only_a_server_can_do_is_refused_in_one_sentence(
         store.create("handbook", dimension=4, metadata={}, settings=settings)
     assert store.collections() == []
     store.create("handbook", dimension=4, metadata={}, settings=StoreSettings(shard_number=1))
+    store.close()
+
+
+def test_access_taken_away_while_a_collection_is_written_anew_stays_taken_away(tmp_path: Path) -> None:
+    as_made_before_tenants(tmp_path)
+    store = EdgeStore(tmp_path)
+    store.upsert("handbook", [point(n, document=f"d{n}", acl=("staff",)) for n in range(3, 1_003)])
+    compacting = threading.Thread(target=store.compact, args=("handbook",))
+    compacting.start()
+    for number in range(3, 103):
+        store.set_access("handbook", f"d{number}", acl=["board"])
+    compacting.join()
+    store.set_access("handbook", "d103", acl=["board"])
+    assert store.count("handbook", where=Filter(principals=("board",))) == 101
+    assert store.count("handbook", where=Filter(principals=("staff",))) == 901
+    _, hits = store.search(
+        "handbook", dense=None, sparse=point(1).sparse, limit=1000, where=Filter(principals=("staff",))
+    )
+    assert len(hits) == 900
     store.close()
 
 

@@ -195,7 +195,8 @@ def test_create_asks_for_vectors_idf_indexes_and_metadata() -> None:
         "metadata": {"llmops": "making"},
     }
     tenant = {"type": "keyword", "is_tenant": True}
-    assert indexes == {"tenant": tenant, "acl": "keyword", "document_id": "keyword"}
+    keyword = {"type": "keyword"}
+    assert indexes == {"tenant": tenant, "acl": keyword, "document_id": keyword}
 
 
 def test_settings_for_scale_become_arguments_of_the_collection() -> None:
@@ -205,6 +206,8 @@ def test_settings_for_scale_become_arguments_of_the_collection() -> None:
         write_consistency_factor=2,
         on_disk_vectors=True,
         on_disk_payload=True,
+        on_disk_words=True,
+        on_disk_indexes=True,
         quantization="int8",
         quantile=0.995,
         quantized_in_ram=True,
@@ -220,7 +223,15 @@ def test_settings_for_scale_become_arguments_of_the_collection() -> None:
     assert body["quantization_config"] == {"scalar": {"type": "int8", "quantile": 0.995, "always_ram": True}}
     assert body["hnsw_config"] == {"m": 24, "ef_construct": 200}
     assert body["optimizers_config"] == {"indexing_threshold": 50_000}
-    assert (indexes["metadata.lang"], indexes["metadata.year"]) == ("keyword", "float")
+    assert body["sparse_vectors"] == {"bm25": {"modifier": "idf", "index": {"on_disk": True}}}
+    on_disk = {"type": "keyword", "on_disk": True}
+    assert indexes == {
+        "tenant": {"type": "keyword", "is_tenant": True, "on_disk": True},
+        "acl": on_disk,
+        "document_id": on_disk,
+        "metadata.lang": on_disk,
+        "metadata.year": {"type": "float", "on_disk": True},
+    }
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ class StoreSettings:
         write_consistency_factor: replicas that must have applied a write before it is acknowledged.
         on_disk_vectors: read vectors from disk when they are asked for, instead of holding them in memory.
         on_disk_payload: likewise texts and metadata.
+        on_disk_words: likewise the word index of BM25.
+        on_disk_indexes: likewise the indexes of what filters ask for.
         quantization: the embedded engine has "turbo8", "turbo4" and "binary": the others need an index.
         quantile: share of the numbers within the range that "int8" codes cover, in [0.5, 1].
         quantized_in_ram: hold the codes in memory also where the vectors lie on disk.
@@ -62,6 +64,8 @@ class StoreSettings:
     write_consistency_factor: int | None = None
     on_disk_vectors: bool | None = None
     on_disk_payload: bool | None = None
+    on_disk_words: bool | None = None
+    on_disk_indexes: bool | None = None
     quantization: Quantization = "none"
     quantile: float = 0.99
     quantized_in_ram: bool = True

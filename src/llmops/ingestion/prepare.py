@@ -102,7 +102,8 @@ def listed_mark(spec: IngestionSpec, item: Item, version: str = "") -> str:
 
 def _how(spec: IngestionSpec) -> list[Any]:
     governance = spec.governance.model_dump(mode="json", exclude_defaults=True)
-    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None]
+    metadata = dict(spec.source.metadata)
+    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None, metadata]
 
 
 def prepare(item: Item, recipe: Recipe) -> Prepared:
@@ -190,7 +191,7 @@ def _document(
         media_type=parsed.media_type,
         content_hash=known.content_hash,
         acl=tuple(sorted(item.acl or ())),
-        metadata={**parsed.metadata, **fetched.metadata, **item.metadata},
+        metadata={**parsed.metadata, **fetched.metadata, **item.metadata, **spec.source.metadata},
         tenant=spec.tenant,
         url=fetched.url or item.url,
     )

@@ -40,7 +40,11 @@ class CleanSpec(Section):
 class SyncSpec(Section):
     """When a pipeline runs by itself, and what it does about trouble."""
 
-    schedule: str | None = Field(default=None, description="Cron expression, in UTC; `llmops up` obeys it.")
+    schedule: str | None = Field(
+        default=None,
+        pattern=r"^\s*([\d*/,\-A-Za-z?#L]+\s+){4}[\d*/,\-A-Za-z?#L]+\s*$",
+        description="Cron expression (minute hour day month weekday), in UTC; `llmops up` obeys it.",
+    )
     max_removed_share: float = Field(
         default=0.2, ge=0, le=1, description="A sync that would remove more of the documents is held."
     )

@@ -73,7 +73,13 @@ class RemoteLine:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         headers |= {"x-llmops-principals": ",".join(principals)} if principals else {}
         timeout = httpx.Timeout(timeout_s or _TIMEOUT_S, connect=10)
-        self._settings: dict[str, Any] = {"base_url": self.place, "headers": headers, "timeout": timeout}
+        verify = httpx.create_ssl_context()  # made once: it takes longer than a search
+        self._settings: dict[str, Any] = {
+            "base_url": self.place,
+            "headers": headers,
+            "timeout": timeout,
+            "verify": verify,
+        }
         self._n_tries = 1 + max(0, max_retries)
         self._client = httpx.Client(**self._settings)
         self._httpx = httpx

@@ -19,6 +19,7 @@ from tests.ingestion.sources.contract import (
     text_of,
 )
 from tests.ingestion.sources.vendors.confluence import EMAIL, TOKEN, ConfluenceSite, Content, paragraph
+from tests.ingestion.sources.vendors.server import Answer
 
 EVERYONE_HERE = "group:confluence/everyone-here"
 
@@ -152,6 +153,18 @@ def test_a_space_whose_permissions_may_not_be_read_is_hidden(site: ConfluenceSit
     page(site, 1)
     site.secretive_spaces.add("10")
     assert acls(site) == {"ENG/pages/1": None}
+
+
+def test_members_that_may_not_be_read_admit_nobody_and_stop_nothing(site: ConfluenceSite) -> None:
+    page(site, 1, users=("ann",))
+    page(site, 2)
+    page(site, 3, groups=("everyone-here",))
+    site.server.fail("membersByGroupId", Answer(status=403))
+    assert acls(site) == {
+        "ENG/pages/1": None,
+        "ENG/pages/2": (EVERYONE_HERE,),
+        "ENG/pages/3": (EVERYONE_HERE,),
+    }
 
 
 def test_restrictions_that_fit_no_single_answer_are_read_to_the_end(site: ConfluenceSite) -> None:

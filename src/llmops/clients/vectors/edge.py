@@ -81,15 +81,18 @@ class EdgeStore:
 
     def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
         """Let these principals read the document, and nobody else; no vector is touched."""
-        shard, its_points = self._shards.get(collection), of_documents(document_id)
-        records = self._records(
-            collection, shard, edge_filter([its_points]), 1024, payload=[TENANT], vectors=False
-        )
-        for tenant in {(record.payload or {}).get(TENANT, "") for record in records}:
-            only, payload = edge_filter([its_points, of_tenant(tenant)]), {ACL: access_keys(tenant, acl)}
-            with self._shards.calling(collection):
-                check_room(self._shards.directory, ROOM_TO_OPEN)
-                shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
+        its_points = of_documents(document_id)
+        with (
+            self._shards.writing
+        ):  # from the first look to the last write: the shard must not be exchanged between
+            shard = self._shards.get(collection)
+            only = edge_filter([its_points])
+            records = self._records(collection, shard, only, 1024, payload=[TENANT], vectors=False)
+            for tenant in {(record.payload or {}).get(TENANT, "") for record in records}:
+                only, payload = edge_filter([its_points, of_tenant(tenant)]), {ACL: access_keys(tenant, acl)}
+                with self._shards.calling(collection):
+                    check_room(self._shards.directory, ROOM_TO_OPEN)
+                    shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
 
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
@@ -158,8 +161,8 @@ class EdgeStore:
     ) -> tuple[list[ScoredId], list[ScoredId]]:
         """The best by cosine and the best by BM25; equal scores in the order of ids."""
         shard, must = self._shards.get(collection), clauses(where)
-        is_shared = where.principals is None or not self._shards.knows_tenants(collection)
-        corpus = edge.Filter() if is_shared and not where.tenant else tenant_corpus(where.tenant)
+        is_old = not where.tenant and not self._shards.knows_tenants(collection)
+        corpus = edge.Filter() if where.principals is None or is_old else tenant_corpus(where.tenant)
 
         def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
             request = edge_queries(queries, n, must or (), corpus=corpus, settings=settings or SearchSettings())

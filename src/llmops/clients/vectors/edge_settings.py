@@ -6,7 +6,7 @@ from typing import assert_never
 
 import qdrant_edge as edge
 
-from llmops.clients.protocols import StoreSettings
+from llmops.clients.protocols import IndexKind, StoreSettings
 from llmops.clients.vectors.names import DENSE, KEYWORD_INDEXES, SPARSE, TENANT, metadata_indexes
 from llmops.errors import ConfigurationError
 
@@ -27,9 +27,10 @@ def shard_config(dimension: int, settings: StoreSettings) -> edge.EdgeConfig:
         on_disk=settings.on_disk_vectors,
         quantization_config=_quantization(settings),
     )
+    sparse = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf, on_disk=settings.on_disk_words)
     return edge.EdgeConfig(
         vectors={DENSE: dense},
-        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        sparse_vectors={SPARSE: sparse},
         on_disk_payload=settings.on_disk_payload,
         wal_enabled=True,
     )
@@ -37,15 +38,16 @@ def shard_config(dimension: int, settings: StoreSettings) -> edge.EdgeConfig:
 
 def index_operations(settings: StoreSettings) -> list[edge.UpdateOperation]:
     """What makes the payload indexes of a new shard."""
-    create = edge.UpdateOperation.create_field_index
-    keyword, number = edge.PayloadSchemaType.Keyword, edge.PayloadSchemaType.Float
+    create, on_disk = edge.UpdateOperation.create_field_index, settings.on_disk_indexes
+    kinds: dict[IndexKind, edge.PayloadSchemaParams] = {
+        "keyword": edge.KeywordIndexParams(on_disk=on_disk),
+        "number": edge.FloatIndexParams(on_disk=on_disk),
+    }
+    paths = metadata_indexes(settings.index_fields)
     return [
-        create(TENANT, edge.KeywordIndexParams(is_tenant=True)),
-        *(create(name, keyword) for name in KEYWORD_INDEXES),
-        *(
-            create(path, keyword if settings.index_fields[name] == "keyword" else number)
-            for name, path in metadata_indexes(settings.index_fields).items()
-        ),
+        create(TENANT, edge.KeywordIndexParams(is_tenant=True, on_disk=on_disk)),
+        *(create(name, kinds["keyword"]) for name in KEYWORD_INDEXES),
+        *(create(paths[name], kinds[kind]) for name, kind in settings.index_fields.items()),
     ]
 
 

@@ -142,7 +142,7 @@ class EdgeShards:
         with self.writing, self._lock, self.calling(collection):
             old = self.get(collection)
             about = orjson.loads((self._folder(collection) / _ABOUT).read_bytes())
-            settings = StoreSettings(**about["settings"])
+            settings = StoreSettings(**about.get("settings", {}))
             check_room(self.directory, ROOM_TO_WRITE + _size_of(self._folder(collection)))
             making = self.directory / f"{_MAKING}{collection}"
             if making.exists():

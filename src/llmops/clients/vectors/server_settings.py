@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from qdrant_client import models
 
-from llmops.clients.protocols import SearchSettings, StoreSettings
+from llmops.clients.protocols import IndexKind, SearchSettings, StoreSettings
 from llmops.clients.vectors.names import DENSE, KEYWORD_INDEXES, SPARSE, TENANT, metadata_indexes
 from llmops.errors import ConfigurationError
 
@@ -32,22 +32,29 @@ def collection_arguments(dimension: int, settings: StoreSettings) -> dict[str, A
     if settings.indexing_threshold_kb is not None:
         optimizers = models.OptimizersConfigDiff(indexing_threshold=settings.indexing_threshold_kb)
         given["optimizers_config"] = optimizers
+    words = (
+        models.SparseIndexParams(on_disk=settings.on_disk_words) if settings.on_disk_words is not None else None
+    )
     return {
         "vectors_config": {DENSE: dense},
-        "sparse_vectors_config": {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        "sparse_vectors_config": {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF, index=words)},
         **{name: value for name, value in given.items() if value is not None},
     }
 
 
 def payload_indexes(settings: StoreSettings) -> dict[str, Any]:
     """Field to the schema of its index."""
-    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-    keyword, number = models.PayloadSchemaType.KEYWORD, models.PayloadSchemaType.FLOAT
-    of_metadata = {
-        path: keyword if settings.index_fields[name] == "keyword" else number
-        for name, path in metadata_indexes(settings.index_fields).items()
+    keyword, on_disk = models.KeywordIndexType.KEYWORD, settings.on_disk_indexes
+    kinds: dict[IndexKind, Any] = {
+        "keyword": models.KeywordIndexParams(type=keyword, on_disk=on_disk),
+        "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=on_disk),
     }
-    return {TENANT: tenant, **dict.fromkeys(KEYWORD_INDEXES, keyword), **of_metadata}
+    paths = metadata_indexes(settings.index_fields)
+    return {
+        TENANT: models.KeywordIndexParams(type=keyword, is_tenant=True, on_disk=on_disk),
+        **dict.fromkeys(KEYWORD_INDEXES, kinds["keyword"]),
+        **{paths[name]: kinds[kind] for name, kind in settings.index_fields.items()},
+    }
 
 
 def dense_params(settings: SearchSettings) -> models.SearchParams:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from llmops.clients.web import WebClient
 from llmops.clients.web.response import ServerFailureError
-from llmops.errors import SourceError
+from llmops.errors import SourceDeniedError, SourceError
 from llmops.ingestion.sources.paging import every, records_of
 from llmops.ingestion.sources.principals import group, person
 
@@ -175,8 +175,12 @@ class ConfluenceApi:
             response = self._client.get(f"{self.base}/{path}", params=params)
             if response.status == 404 and gone_is_empty:
                 return
+            if response.status in (401, 403):
+                raise SourceDeniedError(
+                    f"{response.shown} refuses us ({response.status}); may the account read {what}?"
+                )
             if response.status != 200:
-                raise SourceError(f"{response.shown} answered {response.status}; may the account read {what}?")
+                raise SourceError(f"{response.shown} answered {response.status}; is the address right?")
             results = records_of(response.json(), "results", what)
             yield from results
             start += len(results)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from llmops.errors import SourceDeniedError
 from llmops.ingestion.sources.confluence_api import ConfluenceApi, parent_of
 from llmops.ingestion.sources.principals import readers_of_all
 from llmops.ingestion.sources.protocol import Acl
@@ -26,7 +27,7 @@ class Readers:
         self._spaces: dict[str, tuple[str, ...] | None] = {}
         self._own: dict[str, tuple[str, ...] | None] = {}
         self._parents: dict[str, tuple[str, str] | None] = {}
-        self._members: dict[str, tuple[str, ...]] = {}
+        self._members: dict[str, tuple[str, ...] | None] = {}
         self.groups: set[str] = set(groups)
 
     def of_content(self, space_id: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Acl]:
@@ -49,10 +50,20 @@ class Readers:
         narrowing = [levels[0], *(level for level in levels[1:] if level)]
         groups = {one for level in narrowing for one in level if one.startswith(_GROUP)}
         self.groups |= groups
-        if len(narrowing) > 1:
-            for one in groups - self._members.keys():
+        if len({frozenset(level) for level in narrowing}) == 1:
+            return readers_of_all(narrowing[:1], {})
+        members = {one: self._members_of(one) for one in groups}
+        acl = readers_of_all(narrowing, {one: known for one, known in members.items() if known is not None})
+        return acl if acl or None not in members.values() else None
+
+    def _members_of(self, one: str) -> tuple[str, ...] | None:
+        """People of a group; None when we may not know, and then nobody is admitted for being in it."""
+        if one not in self._members:
+            try:
                 self._members[one] = self._api.members(one.partition("/")[2])
-        return readers_of_all(narrowing, self._members)
+            except SourceDeniedError:
+                self._members[one] = None
+        return self._members[one]
 
     def _restrictions_above(self, key: str) -> Iterable[tuple[str, ...] | None]:
         """The content's own restrictions, then its ancestors'; None ends it: something above is unknown."""
