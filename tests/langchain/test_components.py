@@ -86,6 +86,15 @@ async def test_a_stream_says_the_same_as_an_answer_at_once(where: Where) -> None
             assert answer.response_metadata[name] == once.response_metadata[name], name
 
 
+def test_a_workspace_says_what_a_gateway_says(notebook: Notebook, gateway: Gateway) -> None:
+    def said(where: Where) -> tuple[dict[str, Any], Any, list[Document]]:
+        answer = ChatLlmops(model="assistant", **where).invoke(HOURS)
+        told = {name: value for name, value in answer.response_metadata.items() if name != "inference_id"}
+        return told, answer.usage_metadata, LlmopsRetriever(collection="docs", **where).invoke(HOURS)
+
+    assert said({"notebook": notebook}) == said({"base_url": gateway.url})
+
+
 def test_parameters_and_history_reach_the_model(where: Where, upstream: Upstream) -> None:
     model = ChatLlmops(model="forward", temperature=0.5, seed=7, stop=["\n\n"], **where)
     model.invoke([SystemMessage("Be brief."), HumanMessage("Hello?")], max_tokens=50, stop=["END"])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import orjson
@@ -16,7 +14,7 @@ from pydantic import ValidationError
 
 from llmops.clients.sse import data_of
 from llmops.errors import RequestError
-from llmops.gateway import wire
+from llmops.langchain import forms
 from llmops.prompts.spec import Parameters
 from llmops.records import EVERYONE, Caller, Delta
 from llmops.retrieval import RetrievalSpec
@@ -95,7 +93,7 @@ class LocalLine:
         found = self._workspace.search(
             body["query"], spec=spec, caller=self._caller, k=body["k"], metadata=body.get("filter")
         )
-        return [wire.hit(hit) for hit in found]
+        return [forms.hit(hit) for hit in found]
 
     async def asearch(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The hits of a search, from a thread."""
@@ -116,7 +114,7 @@ class LocalLine:
         route = await self._route(body)
         if route.prompt is None:
             return await forward(route, body, open_inference(route, self._caller), self._workspace.record)
-        return wire.completion(await answer(route, self._question(route, body), self._workspace.record))
+        return forms.completion(await answer(route, self._question(route, body), self._workspace.record))
 
     async def _events(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The chunks that the gateway would send."""
@@ -130,17 +128,12 @@ class LocalLine:
                         if (data := data_of(event)) and data != _DONE:
                             yield orjson.loads(data)
             return
-        make = partial(wire.chunk_event, inference.inference_id, route.name, int(time.time()))
-        items = stream_answer(route, self._question(route, body), inference, record)
-        async with aclosing(items):
+        async with aclosing(stream_answer(route, self._question(route, body), inference, record)) as items:
             async for item in items:
                 if isinstance(item, Delta):
-                    yield make(delta={"content": item.text})
-                    continue
-                told = {"groundedness": item.groundedness, "guardrails": wire.findings(item)}
-                last = make(delta={}, finish_reason=item.completion.finish_reason)
-                yield {**last, "citations": wire.citations(item), **told}
-                yield {**make(delta=None), "usage": wire.usage(item.completion.usage)}
+                    yield forms.piece(inference.inference_id, route.name, item.text)
+                else:
+                    yield forms.last_piece(item)
 
     async def _route(self, body: dict[str, Any]) -> Route:
         if self._workspace.writer.is_full:

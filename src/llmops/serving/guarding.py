@@ -107,8 +107,8 @@ async def _checked(guard: Guard, texts: Sequence[str]) -> list[GuardResult]:
 
 
 def _with_texts(passage: Passage, number: int, title: str, text: str) -> Passage:
-    if (title, text, number) == (passage.title, passage.text, passage.number):
-        return passage
+    if (title, text) == (passage.title, passage.text):
+        return passage if number == passage.number else replace(passage, number=number)
     chunk = replace(passage.hit.chunk, text=text)
     if title != passage.title:
         chunk = replace(chunk, title=title, heading_path=(title,))

@@ -12,6 +12,7 @@ from llmops.evals.spec import SuiteSpec
 from llmops.records import Verdict
 from llmops.releases import PRODUCTION
 from llmops.serving.spec import RouteSpec
+from llmops.workspace.collection_gate import required_verdict
 from llmops.workspace.evaluation import contents_of, imported_verdict
 from llmops.workspace.ledger import Ledger
 from llmops.workspace.opened import route_hashes
@@ -39,14 +40,21 @@ class Chosen:
 
 
 def required_verdicts(ledger: Ledger, chosen: Sequence[Chosen]) -> list[Verdict]:
-    """A passing verdict of every suite on every route that would answer from the chosen content.
+    """A passing verdict of every suite on every route that would answer from the chosen content, and of its gates.
 
     Raises:
         PromotionRefusedError: one is missing or did not pass; says which, why, and the command that makes one.
     """
     routes = [route for route in ledger.files.routes.values() if any(_uses(route, one) for one in chosen)]
     gates = {r.name: [s for s in ledger.files.suites.values() if s.route == r.name and s.gate] for r in routes}
-    unmeasured = [one for one in chosen if not any(_uses(r, one) and gates[r.name] for r in routes)]
+    compared = {
+        one.key: required_verdict(ledger, one.name, one.target) for one in chosen if one.kind == "collection"
+    }
+    unmeasured = [
+        one
+        for one in chosen
+        if compared.get(one.key) is None and not any(_uses(r, one) and gates[r.name] for r in routes)
+    ]
     if unmeasured:
         names = ", ".join(one.called for one in unmeasured)
         problem = f"nothing measures {names}: no suite with a gate in evals/ names a route that answers from it"
@@ -56,7 +64,7 @@ def required_verdicts(ledger: Ledger, chosen: Sequence[Chosen]) -> list[Verdict]
         if gates[route.name]:
             contents = _contents_after(ledger, route, chosen)
             found += [_passing(ledger, suite, contents, chosen) for suite in gates[route.name]]
-    return found
+    return [*found, *(verdict for verdict in compared.values() if verdict is not None)]
 
 
 def _uses(route: RouteSpec, one: Chosen) -> bool:

@@ -14,7 +14,8 @@ from llmops.evals.spec import SuiteSpec
 from llmops.guardrails.spec import GuardrailsSpec
 from llmops.ingestion.spec import IngestionSpec
 from llmops.prompts import Prompt, load_prompt
-from llmops.serving.spec import ModelsSpec, RouteSpec
+from llmops.retrieval.spec import ModelRewrite
+from llmops.serving.spec import ExtractiveEndpoint, ModelsSpec, RouteSpec
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Spec)
@@ -173,6 +174,16 @@ def _dangling(route: RouteSpec, files: WorkspaceFiles) -> Iterable[SpecError]:
             f"no endpoint {route.model!r} in serving/{MODELS_FILE}; there is: {_listed(files.models.endpoints)}"
         )
         yield SpecError(route.file, problem, field="model")
+    rewrite = route.retrieval.rewrite if route.retrieval is not None else None
+    if isinstance(rewrite, ModelRewrite) and rewrite.endpoint is not None:
+        if rewrite.endpoint not in files.models.endpoints:
+            problem = f"no endpoint {rewrite.endpoint!r} in serving/{MODELS_FILE}"
+            there = f"{problem}; there is: {_listed(files.models.endpoints)}"
+            yield SpecError(route.file, there, field="retrieval.rewrite.endpoint")
+        elif isinstance(files.models.endpoints[rewrite.endpoint], ExtractiveEndpoint):
+            problem = f"endpoint {rewrite.endpoint!r} is extractive and writes no questions"
+            cure = "name one of type openai, or use type: terms"
+            yield SpecError(route.file, f"{problem}; {cure}", field="retrieval.rewrite.endpoint")
     if route.released_prompt is not None:
         named = files.prompt_named(route.released_prompt[0])
         if named is not None and (needed := unfilled(named)):

@@ -102,8 +102,12 @@ def _passages(ledger: Ledger, trace: Trace) -> list[dict[str, Any]]:
     packed = next((s.output for s in trace.spans if s.station == "pack" and isinstance(s.output, list)), [])
     # What the policy left out of the context has no number: the others were numbered anew.
     blocked = {f.where for f in trace.findings if f.stage == "context" and f.action == "block"}
-    shown = [item["chunk_id"] for item in packed if item["chunk_id"] not in blocked]
-    numbers = {chunk_id: number for number, chunk_id in enumerate(shown, start=1)}
+    shown = [item for item in packed if item["chunk_id"] not in blocked]
+    numbers = {
+        chunk_id: number
+        for number, item in enumerate(shown, start=1)
+        for chunk_id in item.get("chunk_ids", [item["chunk_id"]])
+    }
     cited = set(_output(trace, "cite", "cited") or ())
     rows = _documents(ledger, trace)
     found = []

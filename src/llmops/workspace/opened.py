@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -24,12 +26,16 @@ from llmops.ingestion.sources.protocol import Item
 from llmops.ingestion.spec import IngestionSpec
 from llmops.prompts import Prompt
 from llmops.records import ArtifactKind, Caller, Hit, Trace
+from llmops.releases import CollectionShape
 from llmops.retrieval import RetrievalSpec, Retriever
+from llmops.retrieval.reranking import open_reranker
+from llmops.retrieval.spec import ModelRewrite
 from llmops.serving.route import Route
 from llmops.serving.spec import Endpoint, ExtractiveEndpoint, OpenAIEndpoint, Price, RouteSpec
 from llmops.settings import Settings, state_directory
 from llmops.tracing import FeedbackBook, TraceWriter
 from llmops.workspace.files import WorkspaceFiles, load_files, load_pipelines, pipeline_marks, unfilled
+from llmops.workspace.following import FollowingRetriever, spec_of
 from llmops.workspace.ledger import Ledger, as_text
 from llmops.workspace.ownership import Ownership, find_owner, take_ownership
 
@@ -70,6 +76,7 @@ class Workspace:
         self.feedback = FeedbackBook(self.database, self.writer)
         self.observers: list[Callable[[Trace], None]] = []
         self._embedders: dict[EncoderSource, Embedder] = {}
+        self._encoders: dict[tuple[str, str], Embedder] = {}
         self._models: dict[str, ChatModel] = {}
         self._guards: dict[str, Guard] = {}
         self._routes: dict[str, Route] = {}
@@ -117,17 +124,40 @@ class Workspace:
                 self._routes[name] = route
             return self._routes[name]
 
-    def retriever(self, spec: RetrievalSpec, *, pinned: str | None = None) -> Retriever:
-        """A retriever over the collection of a pipeline, or over the one that is pinned."""
-        pipeline = self.files.pipeline(spec.collection)
-        return Retriever(
+    def retriever(self, spec: RetrievalSpec, *, pinned: str | None = None, file: str = "") -> Retriever:
+        """A retriever over the collection of a pipeline, or over the one that is pinned.
+
+        Args:
+            file: the route's, from which the folder of a reranker is found.
+        """
+        retriever = FollowingRetriever(
             spec=spec,
             store=self.store,
-            embedder=self.embedder(pipeline.encoder),
+            encoder_of=partial(self.encoder_of, self.files.pipeline(spec.collection)),
             collections=self.collections,
             groups=self.groups,
+            reranker=open_reranker(spec.rerank, file=file) if spec.rerank is not None else None,
             pinned=pinned,
         )
+        if isinstance(spec.rewrite, ModelRewrite) and spec.rewrite.endpoint is not None:
+            retriever.rewriter = self.model(spec.rewrite.endpoint)
+        return retriever
+
+    def encoder_of(self, pipeline: IngestionSpec, shape: CollectionShape | None) -> Embedder:
+        """The encoder that a collection was made with, also when its pipeline's file names another by now."""
+        if shape is None:
+            return self.embedder(pipeline.encoder)
+        key = (shape.collection, shape.embedder_digest)
+        with self._loading:
+            if key in self._encoders:
+                return self._encoders[key]
+            made_by = spec_of(self.ledger.artifacts, shape, pipeline)
+            if made_by is not None and made_by.encoder != pipeline.encoder:
+                with suppress(ConfigurationError):  # its folder may have moved, and the file says whereto
+                    found = self.embedder(made_by.encoder)
+                    if found.digest == shape.embedder_digest:
+                        return self._encoders.setdefault(key, found)
+            return self.embedder(pipeline.encoder)  # if it does not fit, who searches is told
 
     def search(
         self,
@@ -278,7 +308,7 @@ class Workspace:
             model=self.model(spec.model),
             price=endpoint.price if isinstance(endpoint, OpenAIEndpoint) else Price(),
             prompt=prompt,
-            retriever=self.retriever(spec.retrieval, pinned=pinned) if spec.retrieval else None,
+            retriever=self.retriever(spec.retrieval, pinned=pinned, file=spec.file) if spec.retrieval else None,
             guard=self.guard(spec.guardrails) if spec.guardrails else None,
             spec_hashes=hashes,
         )

@@ -39,21 +39,24 @@ def s3_server() -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 
-@pytest.fixture
-def s3(s3_server: str, credentials: None) -> Any:
+@pytest.fixture(scope="module")
+def s3(s3_server: str) -> Iterator[Any]:
     boto3 = pytest.importorskip("boto3")
-    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
-    yield client
-    client.close()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+        yield client
+        client.close()
 
 
 @pytest.fixture(params=["s3", "memory", "file"])
