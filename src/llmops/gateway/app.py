@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from llmops.errors import LlmopsError, NotFoundError, StorageError
 from llmops.gateway import admin, chat, errors, health, jobs, knowledge, sources, vectors
 from llmops.gateway.access import Access, Doors
 from llmops.gateway.instruments import Instruments
+from llmops.ingestion.syncs import Sync, SyncBook
 from llmops.workspace.opened import Workspace
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def create_app(
     app = FastAPI(title="llmops", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.workspace = workspace
     app.state.instruments = Instruments(workspace.writer)
+    app.state.instruments.watch_syncs(partial(_last_syncs, workspace))
     app.state.queues = queues
     workspace.observers.append(app.state.instruments.observe)
     for name in workspace.files.routes:
@@ -64,6 +67,12 @@ def create_app(
     errors.install(app)
     app.add_middleware(Access, doors=Doors(keys=workspace.keys, token=token, is_local=is_local))
     return app
+
+
+def _last_syncs(workspace: Workspace) -> dict[str, Sync]:
+    book = SyncBook(workspace.database)
+    found = {name: book.last(name) for name in workspace.files.pipelines}
+    return {name: sync for name, sync in found.items() if sync is not None}
 
 
 @asynccontextmanager

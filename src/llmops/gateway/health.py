@@ -55,4 +55,5 @@ def _problems(workspace: Workspace) -> list[str]:
 async def metrics(request: Request) -> Response:
     """Prometheus text format."""
     instruments: Instruments = request.app.state.instruments
-    return Response(instruments.render(), headers={"Content-Type": CONTENT_TYPE})
+    rendered = await to_thread.run_sync(instruments.render)
+    return Response(rendered, headers={"Content-Type": CONTENT_TYPE})

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
+from llmops.ingestion.syncs import Sync, SyncState
 from llmops.records import Trace
 from llmops.tracing import TraceWriter
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class _Syncs(Collector):
+    """The newest sync of each pipeline as gauges, read from the ledger when they are asked for."""
+
+    def __init__(self, last: Callable[[], Mapping[str, Sync]]) -> None:
+        self._last = last
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        state = GaugeMetricFamily(
+            "llmops_sync_state", "1 for the state of the last sync.", labels=("pipeline", "state")
+        )
+        began = GaugeMetricFamily("llmops_sync_started_seconds", "When it began, Unix time.", labels=("pipeline",))
+        for name, sync in self._last().items():
+            for one in get_args(SyncState):
+                state.add_metric((name, one), float(sync.state == one))
+            began.add_metric((name,), sync.started_at.timestamp())
+        yield state
+        yield began
 
 
 class Instruments:
@@ -46,6 +70,14 @@ class Instruments:
         failing.set_function(lambda: float(writer.failing_since is not None))
         self._children = cache(self._children_of)
         self._stations = cache(self._station.labels)
+
+    def watch_syncs(self, last: Callable[[], Mapping[str, Sync]]) -> None:
+        """Tell how the last sync of each pipeline ended, and when: what an operator's alert looks at.
+
+        Args:
+            last: the newest sync of each pipeline, by its name; asked when instruments are read.
+        """
+        self.registry.register(_Syncs(last))
 
     def observe(self, trace: Trace) -> None:
         """Count one finished inference."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from llmops.errors import NotFoundError, RequestError
-from llmops.gateway import wire
+from llmops.gateway import collection_operations, wire
 from llmops.gateway.bodies import first_problem
 from llmops.ingestion.run import Options
 from llmops.workspace import erasure, sources
@@ -167,6 +167,9 @@ OPERATIONS: dict[str, Operation] = {
     "retry": retry,
     "explain": explain,
     "forget": forget,
+    "tune": collection_operations.tune,
+    "compare": collection_operations.compare,
+    "precision": collection_operations.precision,
 }
 
 

@@ -71,6 +71,8 @@ def hit(found: Hit) -> dict[str, Any]:
         "heading_path": list(chunk.heading_path),
         "locator": chunk.locator,
         "text": chunk.text,
+        "context": chunk.context,
+        "url": chunk.url,
         "metadata": dict(chunk.metadata),
     }
 

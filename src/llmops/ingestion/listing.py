@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmops.config import digest
 from llmops.errors import SourceError
+from llmops.ingestion.parsing import PARSER_VERSION
 from llmops.ingestion.sources.protocol import Checkpoint, Item, Page, Source
 from llmops.ingestion.spec import IngestionSpec
 from llmops.ingestion.syncs import Sync, SyncBook
@@ -22,9 +24,18 @@ def document_id(spec: IngestionSpec, uri: str) -> str:
     return uuid.uuid5(_NAMESPACE, f"{spec.name}\n{uri}").hex
 
 
+def reading(spec: IngestionSpec) -> list[Any]:
+    """What decides, beside its bytes, what is kept of a document: when it changes, all are read again."""
+    governance = spec.governance.model_dump(mode="json", exclude_defaults=True)
+    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None]
+
+
 def source_hash(spec: IngestionSpec) -> str:
-    """SHA-256 (hex) of the source's section: a checkpoint of another one means nothing."""
-    return digest(spec.source.model_dump(mode="json"))
+    """SHA-256 (hex) of the source's section and of how its documents are read.
+
+    A checkpoint of another one means nothing: changes alone are not enough for documents that are read anew.
+    """
+    return digest([spec.source.model_dump(mode="json"), reading(spec)])
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,9 +73,14 @@ def take_listing(
 
     Args:
         collection: what the sync fills, or "" for a new one, which asks for everything.
+
+    Raises:
+        ConfigurationError: the source is set up wrongly.
     """
     mark = source_hash(spec)
     broken = book.broken_off(spec.name, mark, collection=collection)
+    if broken is not None:
+        book.go_on(broken)
     done = book.done_for(collection, mark) if collection else None
     since = done.checkpoint if done is not None else None
     listing = Listing(sync=broken or book.begin(spec.name, mark, collection=collection))
@@ -85,6 +101,10 @@ def take_listing(
         listing.problems.append(str(error))
         listing.is_broken = True
         return listing
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        book.end(listing.sync, "failed", reason=reason, keeps_listing=listing.has_advanced)
+        raise
     if listing.checkpoint:
         book.take(listing.sync.sync_id, {}, {**_place(listing), "is_finished": True})
     return listing

@@ -25,8 +25,8 @@ from llmops.ingestion.boilerplate import without
 from llmops.ingestion.chunking import chunk_document
 from llmops.ingestion.duplicates import signature
 from llmops.ingestion.governance.apply import Governed, govern
-from llmops.ingestion.listing import document_id
-from llmops.ingestion.parsing import PARSER_VERSION, media_type_of, parse
+from llmops.ingestion.listing import document_id, reading
+from llmops.ingestion.parsing import media_type_of, parse
 from llmops.ingestion.sources.protocol import Fetched, Item, Source
 from llmops.ingestion.spec import IngestionSpec
 from llmops.records import Chunk, Document, DocumentState
@@ -91,13 +91,13 @@ class Prepared:
 
 def fingerprint(spec: IngestionSpec, item: Item, content_hash: str) -> str:
     """Changes with the bytes, the metadata and the way documents are read, and not with who may read them."""
-    return digest([content_hash, _how(spec), dict(item.metadata), item.title, item.url])
+    return digest([content_hash, reading(spec), dict(item.metadata), item.title, item.url])
 
 
 def listed_mark(spec: IngestionSpec, item: Item, version: str = "") -> str:
     """Changes with the version that the source gives and the way documents are read; "" without a version."""
     said = version or item.version
-    return digest([said, _how(spec), dict(item.metadata), item.title, item.url]) if said else ""
+    return digest([said, reading(spec), dict(item.metadata), item.title, item.url]) if said else ""
 
 
 def _how(spec: IngestionSpec) -> list[Any]:

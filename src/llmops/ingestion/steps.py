@@ -201,7 +201,8 @@ class Sync:
         )
 
     def _check_not_empty(self) -> None:
-        if self.listing.items or self.options.allow_empty or not self.listing.is_everything:
+        is_proved = self.listing.is_complete and self.listing.is_everything
+        if self.listing.items or self.options.allow_empty or not is_proved:
             return
         n_held = sum(row.n_chunks > 0 for row in self._answering().values())
         if n_held:

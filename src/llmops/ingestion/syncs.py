@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import sync_items, syncs
+from llmops.ingestion.moments import next_moment
 from llmops.ingestion.sources.protocol import Checkpoint, Item
 
 SyncState = Literal["running", "done", "part", "incomplete", "held", "failed"]
@@ -28,7 +29,7 @@ class Sync:
         state: "running" (or killed), "done", or "part" (only documents that were sent, done as well);
             "incomplete": something could not be listed or read; "held": it would have removed too much and removed
             nothing; "failed": it could not run.
-        source_hash: of the source's section: a listing goes on only where it still means the same.
+        source_hash: of `listing.source_hash`: a listing goes on only where it still means the same.
         checkpoint: of the last page taken in; of a sync that is done: since when the next one may list changes.
     """
 
@@ -52,21 +53,27 @@ class SyncBook:
 
     def begin(self, pipeline: str, source_hash: str, *, collection: str = "") -> Sync:
         """A new sync, on the ledger before anything is done; `collection` is what it fills, "" for a new one."""
-        sync = Sync(
-            sync_id=uuid.uuid4().hex,
-            pipeline=pipeline,
-            collection=collection,
-            state="running",
-            source_hash=source_hash,
-            started_at=datetime.now(UTC),
-            ended_at=None,
-            checkpoint=None,
-            reason="",
-            report=None,
-        )
-        with self._database.begin() as connection:
+        with self._database.begin_alone() as connection:
+            sync = Sync(
+                sync_id=uuid.uuid4().hex,
+                pipeline=pipeline,
+                collection=collection,
+                state="running",
+                source_hash=source_hash,
+                started_at=next_moment(connection, pipeline),
+                ended_at=None,
+                checkpoint=None,
+                reason="",
+                report=None,
+            )
             connection.execute(insert(syncs).values({f.name: getattr(sync, f.name) for f in fields(Sync)}))
         return sync
+
+    def go_on(self, sync: Sync) -> None:
+        """A sync that broke off is under way again."""
+        with self._database.begin() as connection:
+            values = {"state": "running", "ended_at": None, "reason": ""}
+            connection.execute(update(syncs).where(syncs.c.sync_id == sync.sync_id).values(values))
 
     def broken_off(self, pipeline: str, source_hash: str, *, collection: str = "") -> Sync | None:
         """The newest sync of this source into this collection, when it broke off not long ago and can go on."""
@@ -211,7 +218,7 @@ def item_json(item: Item | None) -> dict[str, Any] | None:
     values = asdict(item)
     values["acl"] = list(item.acl) if item.acl is not None else None
     values["modified_at"] = item.modified_at.isoformat() if item.modified_at else None
-    return {key: value for key, value in values.items() if value not in ("", None, {}) or key == "acl"}
+    return {key: value for key, value in values.items() if value not in ("", None, {}) or key in ("uri", "acl")}
 
 
 def item_of(stored: Mapping[str, Any] | None) -> Item | None:

@@ -197,7 +197,7 @@ def contents_of_both(ledger: Ledger, serving: CollectionShape, candidate: Collec
 
 
 def required_verdict(ledger: Ledger, name: str, target: str) -> Verdict | None:
-    """The passing verdict that a pipeline's gate asks for; None where there is no gate, or nothing to be worse than.
+    """The passing verdict that a gate asks for; None where there is no gate, or nothing to be worse than.
 
     Args:
         target: the collection that is to answer.
@@ -252,7 +252,7 @@ def _why_none(found: Sequence[Verdict], current: Sequence[Verdict], wanted: Mapp
 
 def _judged(gain: PairedDifference, serving: CollectionShape, max_drop: float) -> GateCheck:
     measured = _value(f"{NDCG} less that of {serving.collection}", gain.interval, gain.n)
-    return judge(GateRule(metric=measured.metric, threshold=-max_drop), measured)
+    return judge(GateRule(metric=measured.metric, threshold=0.0 - max_drop), measured)
 
 
 def _values(before: RetrievalRun, after: RetrievalRun, gain: PairedDifference) -> list[MetricValue]:

@@ -7,6 +7,7 @@ words, down to the bytes of the files of an embedded workspace.
 from __future__ import annotations
 
 import re
+import shutil
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -94,6 +95,8 @@ def forget(workspace: Workspace, pipeline: str, uri: str, *, actor: str) -> Rece
     n_feedback = _erase_feedback(workspace, inferences)
     n_reports = _erase_reports(workspace, probes)
     workspace.drop_caches()
+    # What a source keeps between syncs (a copy of a repository, pages on their way) is fetched again.
+    shutil.rmtree(state_directory(workspace.root) / "sources" / spec.name, ignore_errors=True)
     for collection in collections:
         workspace.store.compact(collection)
     workspace.store.flush()

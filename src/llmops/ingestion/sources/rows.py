@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import orjson
 from llmops.ingestion.sources.protocol import Acl
 
 _MAX_NAME = 2_000
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_INTEGER = 2**63
 
 
@@ -26,8 +28,10 @@ def name_of(value: Any) -> str:
     if isinstance(value, bool | float) or value is None or isinstance(value, Mapping | list | bytes):
         raise ValueError(f"{value!r} is no id; a text or a whole number is one"[:200])
     name = str(value)
-    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
-        raise ValueError(f"{name[:80]!r} is no id: empty, over {_MAX_NAME:,} characters, or not printable")
+    if not name.strip() or len(name) > _MAX_NAME or _CONTROL.search(name):
+        raise ValueError(
+            f"{name[:80]!r} is no id: empty, over {_MAX_NAME:,} characters, or with control characters"
+        )
     return name
 
 
