@@ -223,8 +223,8 @@ def print_side_by_side(measured: dict[str, Any]) -> None:
     print("\nwhat is lost when an upsert fails half-way (documents):")
     rows = []
     for name, found in measured["losses"].items():
-        for case, lost in found.items():
-            if case != "n":
+        for case in ("first run", "update", "first run, told"):
+            if (lost := found.get(case)) is not None:
                 rows.append((name, case, str(found["n"]), *(str(lost[what]) for what in _LOST)))
     print(table(("side", "failure", "documents", *_LOST.values()), rows))
 

@@ -54,7 +54,7 @@ def compare(
             report.n_found -= 1
         elif row is None or row.state == "pending" or _is_due(row, now) or not _is_same(item, spec, source, row):
             found.changed[key] = item
-        elif row.expires_at is not None and row.expires_at <= now and row.state == "indexed":
+        elif _is_over(row, now):
             found.expired.append(row)
         else:
             _settled(key, item, row, found, report)
@@ -94,9 +94,14 @@ def _unlisted(
         if item is not None and (row.state == "pending" or _is_due(row, now)):
             found.changed[key] = item
             report.n_found += 1
-        elif row.expires_at is not None and row.expires_at <= now and row.state == "indexed":
+        elif _is_over(row, now):
             found.expired.append(row)
             report.n_found += 1
+
+
+def _is_over(row: DocumentRow, now: datetime) -> bool:
+    """Whether its date has come: also of an earlier version that stayed because newer ones cannot be read."""
+    return row.expires_at is not None and row.expires_at <= now and row.state != "expired"
 
 
 def _is_due(row: DocumentRow, now: datetime) -> bool:

@@ -68,7 +68,8 @@ def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> 
             to_do = sync.plan(rows)
             shape = shape or sync.make(list(to_do.changed.values()))
             batches = _batches(sorted(to_do.changed))
-            book.plan(listing.sync.sync_id, {**listing.items, **to_do.changed}, listing.removed, batches)
+            gone = listing.removed | listing.absent
+            book.plan(listing.sync.sync_id, {**listing.items, **to_do.changed}, gone, batches)
         except BaseException as error:
             book.end(listing.sync, "failed", reason=str(error) or type(error).__name__)
             raise
@@ -125,12 +126,19 @@ def write_batch(
 def conclude(
     spec: IngestionSpec, indexer: Indexer, planned: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]
 ) -> IngestReport:
-    """Everything after the writing: readers, removals, and who answers from now on."""
+    """Everything after the writing: readers, removals, and who answers from now on.
+
+    A sync that has been concluded is left as it is: what it listed is not on the ledger any more.
+    """
     book = SyncBook(indexer.database)
+    begun = book.get(planned["sync_id"])
+    if begun is not None and begun.ended_at is not None and begun.report is not None:
+        return _report(begun.report)
     with closing(open_source(spec, indexer.database, indexer.state)) as source:
         sync = _again(spec, indexer, planned, source, _quiet)
-        sync.listing.items = dict(items_of(book.taken(planned["sync_id"])))
-        sync.listing.removed = {key for key, item in book.taken(planned["sync_id"]).items() if item is None}
+        taken = book.taken(planned["sync_id"])
+        sync.listing.items = dict(items_of(taken))
+        sync.listing.removed = {key for key, item in taken.items() if item is None}
         sync.listing.problems = [*planned["problems"], *(p for b in batches for p in b["source_problems"])]
         sync.group_problems = list(planned["group_problems"])
         sync.report = _report(planned["report"])
@@ -143,6 +151,7 @@ def conclude(
         rows = DocumentLedger(indexer.database, shape.collection).rows()
         indexing = sync.indexing(shape, rows, 0)
         indexing.gone = {key for batch in batches for key in batch["gone"]}
+        indexing.written = book.batched(planned["sync_id"])
         to_do = Comparison(
             access={key: tuple(acl) for key, acl in planned["access"].items()},
             expired=[rows[key] for key in planned["expired"] if key in rows],

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import source_events
 from llmops.clients.protocols import VectorStore
 from llmops.ingestion.documents import DocumentLedger
+from llmops.ingestion.moments import next_moment
 from llmops.releases import CollectionBook
 
 _KEPT = timedelta(days=7)  # longer than any sync
@@ -45,8 +46,8 @@ class SourceEvents:
 
     def take(self, event: SourceEvent) -> bool:
         """Record an event and obey it; returns whether the document was known. Effective on return."""
-        now = datetime.now(UTC)
-        with self._database.begin() as connection:
+        with self._database.begin_alone() as connection:
+            now = next_moment(connection, self._pipeline)
             old = (source_events.c.pipeline == self._pipeline) & (source_events.c.at < now - _KEPT)
             connection.execute(delete(source_events).where(old))
             connection.execute(
@@ -58,6 +59,7 @@ class SourceEvents:
                     acl=list(event.acl),
                 )
             )
+        self._collections.refresh()  # another process may be filling a new one
         stored = set(self._store.collections())
         known = [
             self.obey(event, shape.collection)
@@ -67,22 +69,45 @@ class SourceEvents:
         return any(known)
 
     def obey(self, event: SourceEvent, collection: str) -> bool:
-        """Let one collection follow an event: points first, for they are what a search reads."""
+        """Let one collection follow an event; one that comes meanwhile is obeyed after it, so that the newest wins.
+
+        Returns:
+            Whether the document was known there.
+        """
+        is_known = DocumentLedger(self._database, collection).get(event.document_id) is not None
+        while True:
+            self._apply(event, collection)
+            newest = self._newest(event.document_id)
+            if newest is None or newest == event:
+                return is_known
+            event = newest
+
+    def _apply(self, event: SourceEvent, collection: str) -> None:
+        """Points first, for they are what a search reads."""
         ledger = DocumentLedger(self._database, collection)
-        is_known = ledger.get(event.document_id) is not None
         if event.kind == "deleted":
             self._store.delete_document(collection, event.document_id)
             ledger.remove(event.document_id)
         else:
             self._store.set_access(collection, event.document_id, acl=event.acl)
             ledger.set_acl(event.document_id, event.acl)
-        return is_known
 
     def since(self, moment: datetime) -> dict[str, SourceEvent]:
         """The newest event of each document after a moment, by document id."""
-        here = (source_events.c.pipeline == self._pipeline) & (source_events.c.at >= moment)
+        return self._read(source_events.c.at >= moment)
+
+    def newest_since(self, moment: datetime, document_id: str) -> SourceEvent | None:
+        """The newest event of one document after a moment."""
+        here = (source_events.c.document_id == document_id) & (source_events.c.at >= moment)
+        return self._read(here).get(document_id)
+
+    def _newest(self, document_id: str) -> SourceEvent | None:
+        return self._read(source_events.c.document_id == document_id).get(document_id)
+
+    def _read(self, condition: ColumnElement[bool]) -> dict[str, SourceEvent]:
+        here = select(source_events).where(source_events.c.pipeline == self._pipeline, condition)
         with self._database.read() as connection:
-            rows = connection.execute(select(source_events).where(here).order_by(source_events.c.event_id)).all()
+            rows = connection.execute(here.order_by(source_events.c.event_id)).all()
         return {
             row.document_id: SourceEvent(kind=row.kind, document_id=row.document_id, acl=tuple(row.acl or ()))
             for row in rows

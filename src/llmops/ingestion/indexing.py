@@ -7,12 +7,13 @@ those documents once more, with the same point ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from llmops.clients.protocols import Embedder, Filter
-from llmops.errors import SourceError
+from llmops.clients.vectors.payload import to_payload
+from llmops.errors import DocumentError, SourceError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.events import SourceEvent, SourceEvents, readers
 from llmops.ingestion.prepare import Prepared
@@ -40,7 +41,9 @@ class Indexing:
         rows: what the ledger knew before, by document id; kept up to date.
         donor: a collection whose vectors of unchanged text are taken over; the collection itself for none.
         listed_at: when the listing began: events after it win over what it said.
+        keeps_items: keep what fetching a document again needs, for a source that will not list it again.
         gone: documents that vanished from their source while it was read.
+        written: documents that were written in this sync.
     """
 
     spec: IngestionSpec
@@ -53,9 +56,12 @@ class Indexing:
     on_progress: OnProgress
     n_documents: int
     listed_at: datetime
+    keeps_items: bool = False
     n_done: int = 0
     gone: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
     n_away: int = 0
+    away: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._store, self._collection = self.indexer.store, self.shape.collection
@@ -83,6 +89,7 @@ class Indexing:
                     taken, window = window, []
                     self.write(taken)
         except SourceError:
+            self.away.update(item.document_id for item in window[len(window) - self.n_away :])
             self.write(window)
             raise
         self.write(window)
@@ -95,6 +102,7 @@ class Indexing:
         for item in [item for item in window if _is_deleted(events.get(item.document_id))]:
             window.remove(item)
             self._account_gone(item)
+        window = [_storable(item) for item in window]
         writable = [item for item in window if not self._keeps_earlier_version(item)]
         self._ledger.put([self._row(item, "pending", events) for item in writable])
         self._store.upsert(self._collection, self._points(writable, events))
@@ -108,17 +116,28 @@ class Indexing:
         rows = [self._row(item, item.state, events) for item in window]
         self._ledger.put(rows)
         self.rows.update((row.document_id, row) for row in rows)
-        self._obey_new(window, events)
+        self.written.update(item.document_id for item in window)
+        self._obey_new([item.document_id for item in window], events)
         for item, row in zip(window, rows, strict=True):
-            self._account(item, row)
+            if item.document_id in self.rows:
+                self._account(item, row)
+            else:
+                self._account_gone(item)
+
+    def follow_events(self) -> None:
+        """Take over what events did to documents since the listing, so that nothing writes their old rows again."""
+        self._reread(self._events.since(self.listed_at))
 
     def set_access(self, document_id: str, acl: tuple[str, ...]) -> None:
         """Other readers for a document whose content stays: its points first, for they are what a search reads."""
-        event = self._events.since(self.listed_at).get(document_id)
-        if event is not None and event.kind == "access":
+        event = self._events.newest_since(self.listed_at, document_id)
+        if event is not None:
             return
         self._store.set_access(self._collection, document_id, acl=acl)
         self._ledger.set_acl(document_id, acl)
+        if document_id in self.rows:
+            self.rows[document_id] = replace(self.rows[document_id], acl=acl)
+        self._obey_new([document_id], {})
         self.report.n_permissions += 1
 
     def remove(self, document_ids: Iterable[str]) -> None:
@@ -137,32 +156,37 @@ class Indexing:
             over = expired(row)
             self._ledger.put([over])
             self.rows[row.document_id] = over
+            self._obey_new([row.document_id], {})
             self.report.count("expired")
             self.report.problems.append(DocumentProblem(uri=row.uri, state="expired", reason=over.reason))
 
-    def leave_out(self, alike: Sequence[tuple[DocumentRow, str]]) -> None:
+    def leave_out(self, alike: Sequence[tuple[DocumentRow, str]], listed: Collection[str]) -> None:
         """Take out documents that say the same as others; their rows stay, with the reason.
 
         Args:
             alike: rows with the reason for each.
+            listed: documents that the source named in this sync.
         """
         for row, reason in alike:
             if row.state == "indexed":
                 self._store.delete_document(self._collection, row.document_id)
                 self.report.count("duplicate")
-                self._uncount(row)
+                self._uncount(row, listed)
                 self.report.problems.append(DocumentProblem(uri=row.uri, state="duplicate", reason=reason))
             if (row.state, row.reason) != ("duplicate", reason):
                 left = replace(row, state="duplicate", reason=reason, n_chunks=0, updated_at=datetime.now(UTC))
                 self._ledger.put([left])
                 self.rows[row.document_id] = left
+                self._obey_new([row.document_id], {})
 
-    def _uncount(self, row: DocumentRow) -> None:
-        """A document that was counted as searchable in this run, and is not."""
-        if row.updated_at >= self.listed_at:
+    def _uncount(self, row: DocumentRow, listed: Collection[str]) -> None:
+        """A document that was counted as searchable in this sync, or was not counted at all, and is left out."""
+        if row.document_id in self.written:
             self.report.n_indexed -= 1
-        else:
+        elif row.document_id in listed:
             self.report.n_unchanged -= 1
+        else:
+            self.report.n_found += 1
 
     def _watch(self, item: Prepared) -> None:
         """A source that fails for one document after another is away: it must not park all that it has."""
@@ -170,18 +194,32 @@ class Indexing:
         if self.n_away >= _AWAY_AFTER:
             raise SourceError(f"the source of {self.spec.name!r} fails again and again: {item.source_error}")
 
-    def _obey_new(self, window: list[Prepared], before: dict[str, SourceEvent]) -> None:
+    def _obey_new(self, document_ids: Sequence[str], before: Mapping[str, SourceEvent]) -> None:
         """Events that arrived while these documents were written."""
-        after = self._events.since(self.listed_at)
-        for item in window:
-            event = after.get(item.document_id)
-            if event is not None and event != before.get(item.document_id):
-                self._events.obey(event, self._collection)
+        if len(document_ids) == 1:
+            newest = self._events.newest_since(self.listed_at, document_ids[0])
+            after = {document_ids[0]: newest} if newest is not None else {}
+        else:
+            after = self._events.since(self.listed_at)
+        new = {key: after[key] for key in document_ids if key in after and after[key] != before.get(key)}
+        for event in new.values():
+            self._events.obey(event, self._collection)
+        self._reread(new)
+
+    def _reread(self, document_ids: Collection[str]) -> None:
+        found = self._ledger.some([key for key in document_ids if key in self.rows])
+        for key in document_ids:
+            if key in found:
+                self.rows[key] = found[key]
+            else:
+                self.rows.pop(key, None)
 
     def _keeps_earlier_version(self, item: Prepared) -> bool:
         """A document that cannot be read any more leaves its last complete version searchable."""
         before = self.rows.get(item.document_id)
-        return item.state == "failed" and before is not None and before.state in ("indexed", "failed", "parked")
+        if item.state != "failed" or before is None or before.state not in ("indexed", "failed", "parked"):
+            return False
+        return before.expires_at is None or before.expires_at > datetime.now(UTC)
 
     def _keep_readers(self, item: Prepared, events: dict[str, SourceEvent]) -> None:
         """The version that stays searchable is not readable by whom its source shut out meanwhile."""
@@ -244,15 +282,15 @@ class Indexing:
     def _row(self, item: Prepared, state: DocumentState, events: dict[str, SourceEvent]) -> DocumentRow:
         """A document that fails keeps the chunks of its last good version, and its reason says so."""
         before = self.rows.get(item.document_id)
-        kept = before.n_chunks if before is not None and self._keeps_earlier_version(item) else 0
-        reason = f"{item.reason} (its earlier version stays searchable)" if kept else item.reason
-        attempts = (before.attempts if before is not None else 0) + 1 if item.state == "failed" else 0
-        if state == "failed" and attempts >= self.spec.sync.attempts:
+        stays = before if before is not None and before.n_chunks and self._keeps_earlier_version(item) else None
+        reason = f"{item.reason} (its earlier version stays searchable)" if stays else item.reason
+        attempts = self._attempts(item)
+        if state == "failed" and attempts >= self.spec.sync.attempts and item.document_id not in self.away:
             state, reason = (
                 "parked",
                 f"{reason}; parked after {attempts} failures: `llmops ingest retry` tries again",
             )
-        stored = item_json(item.item) if item.item.handle else None
+        stored = item_json(item.item) if item.item.handle or self.keeps_items else None
         return DocumentRow(
             collection=self._collection,
             document_id=item.document_id,
@@ -260,7 +298,7 @@ class Indexing:
             title=item.title,
             state=state,
             reason=reason,
-            n_chunks=kept or len(item.chunks),
+            n_chunks=stays.n_chunks if stays else len(item.chunks),
             n_bytes=item.n_bytes,
             content_hash=item.content_hash,
             fingerprint=item.fingerprint,
@@ -268,16 +306,41 @@ class Indexing:
             listed=item.listed,
             item=stored,
             acl=readers(item.item.acl, events.get(item.document_id)),
-            labels=item.labels,
-            signature=item.signature,
+            labels=stays.labels if stays else item.labels,
+            signature=stays.signature if stays else item.signature,
             attempts=attempts,
             retry_at=self._retry_at(attempts) if state == "failed" else None,
-            expires_at=item.expires_at,
+            expires_at=stays.expires_at if stays else item.expires_at,
         )
+
+    def _attempts(self, item: Prepared) -> int:
+        """Failures in a row of this version; that its source is away is no failure of a document."""
+        before = self.rows.get(item.document_id)
+        if item.state != "failed":
+            return 0
+        if item.document_id in self.away:
+            return before.attempts if before is not None else 0
+        return before.attempts + 1 if before is not None and _is_same_version(before, item) else 1
 
     def _retry_at(self, attempts: int) -> datetime:
         wait = min(timedelta(seconds=self.spec.sync.backoff_s * 2 ** min(attempts - 1, 30)), _MAX_BACKOFF)
         return datetime.now(UTC) + wait
+
+
+def _storable(item: Prepared) -> Prepared:
+    """The document, failed with its reason where the store would not take it."""
+    try:
+        for chunk in item.chunks:
+            to_payload(chunk)
+    except DocumentError as error:
+        return replace(item, state="failed", reason=str(error), chunks=(), signature=None)
+    return item
+
+
+def _is_same_version(before: DocumentRow, item: Prepared) -> bool:
+    """By what the source says, and by the bytes where both could be read."""
+    is_same_content = before.fingerprint == item.fingerprint or not (before.fingerprint and item.fingerprint)
+    return before.listed == item.listed and is_same_content
 
 
 def expired(row: DocumentRow) -> DocumentRow:

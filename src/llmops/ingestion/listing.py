@@ -45,6 +45,7 @@ class Listing:
     Attributes:
         items: what exists (or changed), by document id.
         removed: documents that the source says are gone.
+        absent: documents that were known before the listing and that a listing of everything does not name.
         problems: what could not be listed; absence then proves nothing.
         is_everything: whether absence from `items` means removal.
         is_broken: the listing broke off.
@@ -55,6 +56,7 @@ class Listing:
     sync: Sync
     items: dict[str, Item] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     is_everything: bool = True
     is_broken: bool = False

@@ -10,10 +10,7 @@ from llmops.ingestion.listing import Listing
 
 def missing(listing: Listing, rows: Mapping[str, DocumentRow], gone: Collection[str]) -> set[str]:
     """Documents that are not in the source any more, as far as this listing can prove it."""
-    if not listing.is_complete:
-        return set()
-    named = (listing.removed | set(gone)) & rows.keys()
-    return named | (rows.keys() - listing.items.keys()) if listing.is_everything else named
+    return (listing.removed | listing.absent | set(gone)) & rows.keys() if listing.is_complete else set()
 
 
 def held(doomed: Collection[str], rows: Mapping[str, DocumentRow], *, n_searchable: int, share: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from llmops.access import GroupBook
@@ -19,7 +19,7 @@ from llmops.ingestion.comparison import Comparison, compare
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.indexing import ANYONE, Indexing, OnProgress
-from llmops.ingestion.listing import Listing
+from llmops.ingestion.listing import Listing, document_id
 from llmops.ingestion.prepare import Prepared, Recipe, read_ahead, read_documents
 from llmops.ingestion.reembed import donor_for, take_over
 from llmops.ingestion.removal import held, missing
@@ -75,6 +75,7 @@ def collection_to_fill(
     Raises:
         CollectionShapeError: the spec no longer fits the collection, and no rebuild was asked for.
     """
+    indexer.collections.refresh()  # another process may have built or released one
     shape = shape_to_fill(spec, indexer, embedder, rebuild=options.rebuild, beside=options.beside)
     rows = DocumentLedger(indexer.database, shape.collection).rows() if shape else {}
     if shape is not None and not any(row.n_chunks for row in rows.values()):
@@ -113,6 +114,8 @@ class Sync:
         self._check_not_empty()
         self._take_groups()
         self._take_chunks(rows)
+        if self.listing.is_everything:
+            self.listing.absent = rows.keys() - self.listing.items.keys()
         return compare(
             self.listing,
             self.spec,
@@ -156,12 +159,15 @@ class Sync:
 
     def conclude(self, indexing: Indexing, to_do: Comparison, *, n_searchable: int) -> IngestReport:
         """Everything after the writing: readers, dates, duplicates, removals, and who answers."""
+        indexing.follow_events()
         for key, acl in to_do.access.items():
             indexing.set_access(key, acl)
         indexing.expire(to_do.expired)
+        doomed = self._doomed(indexing, n_searchable)
         if self.spec.clean.near_duplicates is not None and self.listing.is_complete:
-            self._settle(indexing, self.spec.clean.near_duplicates)
-        self._remove(indexing, n_searchable)
+            self._settle(indexing, self.spec.clean.near_duplicates, doomed)
+        self.report.n_removed += len(doomed)
+        indexing.remove(doomed)
         self._finish(indexing)
         self.report.listing_problems = [*self.listing.problems, *self.group_problems]
         return self.report
@@ -198,6 +204,7 @@ class Sync:
             on_progress=self.on_progress,
             n_documents=n_documents,
             listed_at=self.listing.sync.started_at,
+            keeps_items=bool(self.listing.checkpoint) or not self.listing.is_everything,
         )
 
     def _check_not_empty(self) -> None:
@@ -235,16 +242,18 @@ class Sync:
 
         take_over(self.spec, self.indexer, self.embedder, shape, rows, on_taken=tell)
 
-    def _settle(self, indexing: Indexing, threshold: float) -> None:
+    def _settle(self, indexing: Indexing, threshold: float, doomed: Collection[str]) -> None:
         """Leave out what says the same as another document; bring back what no longer does."""
-        revived = settle_duplicates(indexing, threshold, self.listing.items)
+        revived = settle_duplicates(indexing, threshold, self.listing.items, doomed)
         if revived:
-            self.report.n_duplicate -= len(revived)
+            n_counted = sum(document_id(self.spec, item.uri) in self.listing.items for item in revived)
+            self.report.n_duplicate -= n_counted
+            self.report.n_found += len(revived) - n_counted
             with read_ahead(revived, self.recipe(indexing.shape, ())) as ready:
                 indexing.index(ready)
 
-    def _remove(self, indexing: Indexing, n_searchable: int) -> None:
-        """Remove documents that the source no longer has, unless there is doubt."""
+    def _doomed(self, indexing: Indexing, n_searchable: int) -> set[str]:
+        """Documents to remove, for the source no longer has them; none where there is doubt."""
         doomed = missing(self.listing, indexing.rows, indexing.gone)
         if not (self.options.accept_removals or self.options.allow_empty):
             lacking, rows = doomed, dict(indexing.rows)
@@ -254,9 +263,7 @@ class Sync:
                 rows = {**answering, **rows}
             share = self.spec.sync.max_removed_share
             self.report.held = held(lacking, rows, n_searchable=n_searchable, share=share)
-        if not self.report.held:
-            self.report.n_removed += len(doomed)
-            indexing.remove(doomed)
+        return set() if self.report.held else doomed
 
     def _answering(self) -> dict[str, DocumentRow]:
         """Documents that answer under this name now."""

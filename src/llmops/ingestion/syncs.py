@@ -72,7 +72,7 @@ class SyncBook:
     def go_on(self, sync: Sync) -> None:
         """A sync that broke off is under way again."""
         with self._database.begin() as connection:
-            values = {"state": "running", "ended_at": None, "reason": ""}
+            values = {"state": "running", "ended_at": None, "reason": "", "report": None}
             connection.execute(update(syncs).where(syncs.c.sync_id == sync.sync_id).values(values))
 
     def broken_off(self, pipeline: str, source_hash: str, *, collection: str = "") -> Sync | None:
@@ -130,6 +130,12 @@ class SyncBook:
         with self._database.read() as connection:
             rows = connection.execute(select(sync_items).where(here).order_by(sync_items.c.position)).all()
         return dict(items_of({row.document_id: item_of(row.item) for row in rows}))
+
+    def batched(self, sync_id: str) -> set[str]:
+        """The documents of all batches."""
+        here = (sync_items.c.sync_id == sync_id) & sync_items.c.batch.is_not(None)
+        with self._database.read() as connection:
+            return set(connection.execute(select(sync_items.c.document_id).where(here)).scalars())
 
     def take(self, sync_id: str, items: Mapping[str, Item | None], checkpoint: Checkpoint) -> None:
         """A page of a listing with the place after it, in one transaction.
