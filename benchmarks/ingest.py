@@ -8,7 +8,8 @@ Parts, all by default:
   on the finished list of texts, in turns, in one process. The ratio of their speeds is what everything but the
   encoder costs; 1 would be free. One pass over all files goes through `llmops ingest` in a process of its own, for
   its peak memory and for the second run.
-- `encoders`: the encoder in fp32 and int8 beside sentence-transformers as it comes, and what int8 loses.
+- `encoders`: the encoder in fp32 and int8 beside sentence-transformers as it comes.
+- `loss`: what int8 loses on public judgements.
 - `unchanged`: a sync of 10,000 documents of which none has changed.
 - `peers`: side by side with LangChain's indexing API and LlamaIndex's ingestion pipeline.
 
@@ -39,7 +40,7 @@ from report import conditions, print_conditions, required_data, spread, table
 from side_by_side import measure_side_by_side, print_side_by_side
 from unchanged import CommandRun, ingest_command, make_workspace, measure_unchanged, print_unchanged
 
-PARTS = ("whole", "encoders", "unchanged", "peers")
+PARTS = ("whole", "encoders", "loss", "unchanged", "peers")
 SAMPLE_CHUNKS, PEER_TEXTS, UNCHANGED_FILES = 1_200, 200, 10_000
 QUICK_CHUNKS, QUICK_FILES = 60, 200
 QUESTIONS = [
@@ -182,8 +183,9 @@ def measure(data: Path, cache: Path, arguments: argparse.Namespace) -> dict[str,
         found["encoders"] = measure_encoders(
             some.texts[:n], QUESTIONS * 4, cache=cache, threads=threads, python=arguments.peers, rounds=rounds
         )
+    if "loss" in arguments.part:
         limit = QUICK_CHUNKS if quick else None
-        found["losses"] = measure_losses(data, cache=cache, threads=threads, limit=limit)
+        found["loss"] = measure_losses(data, cache=cache, threads=threads, limit=limit)
     if "unchanged" in arguments.part:
         n_files = QUICK_FILES if quick else UNCHANGED_FILES
         found["unchanged"] = measure_unchanged(root, embedder, n_files=n_files)
@@ -216,7 +218,7 @@ def main() -> None:
     shown = {
         "whole": print_whole,
         "encoders": print_encoders,
-        "losses": print_losses,
+        "loss": print_losses,
         "unchanged": print_unchanged,
         "peers": print_side_by_side,
     }

@@ -163,6 +163,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "checkpoint": {"place": {"cursor": "c"}},
         "reason": "too much",
         "report": {"n_found": 1},
+        "owner": "host:1",
     },
     "sync_items": {"sync_id": "s1", "document_id": "d1", "position": 0, "batch": 1, "item": {"uri": "a.md"}},
     "source_events": {

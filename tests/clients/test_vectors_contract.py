@@ -1,4 +1,4 @@
-"""What every vector store promises, asked of each: Edge, the client's in-process form, a real server."""
+"""What every vector store promises, asked of each: Edge, Edge in its owner, the client's own form, a server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qdrant_client import QdrantClient
 
 from llmops.clients.protocols import Filter, MetadataCondition, SearchSettings, StoreSettings, VectorStore
 from llmops.clients.vectors.edge import EdgeStore
+from llmops.clients.vectors.owner import OwnerStore
 from llmops.clients.vectors.server import ServerStore
 from llmops.errors import (
     CollectionShapeError,
@@ -28,6 +29,10 @@ from llmops.errors import (
     StorageError,
 )
 from llmops.records import Chunk, Point, SparseVector
+from llmops.settings import Settings
+from llmops.workspace.opened import Workspace
+from tests.gateway.running import TOKEN, Gateway, run_gateway
+from tests.gateway.workspaces import write_template
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
@@ -76,11 +81,26 @@ def point(
     return Point(chunk=chunk, dense=vector / np.linalg.norm(vector), sparse=sparse)
 
 
-@pytest.fixture(params=["edge", "client in process", "server"])
+@pytest.fixture(scope="session")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that owns embedded vectors, for other processes on this machine."""
+    root = tmp_path_factory.mktemp("owner")
+    write_template(root, tmp_path_factory.mktemp("graphs"))
+    workspace = Workspace(root, Settings(threads="1"), command="a test")
+    try:
+        with run_gateway(workspace) as running:
+            yield running
+    finally:
+        workspace.close()
+
+
+@pytest.fixture(params=["edge", "owner", "client in process", "server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
     made: VectorStore
     if request.param == "edge":
         made = EdgeStore(tmp_path)
+    elif request.param == "owner":
+        made = OwnerStore(request.getfixturevalue("owner").url, TOKEN)
     elif request.param == "client in process":
         made = ServerStore("memory", client=QdrantClient(":memory:"))
     elif url := os.environ.get("LLMOPS_TEST_QDRANT_URL"):

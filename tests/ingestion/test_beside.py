@@ -154,11 +154,11 @@ def test_a_released_candidate_answers_and_the_one_before_stays(line: Line) -> No
     release(line, "handbook-2")
     assert (line.collection(), candidate(line)) == ("handbook-2", None)
     assert any("It has changed." in point.chunk.text for point in line.points().values())
-    before = points(line, "handbook-1").keys()
+    before = {key for key, point in points(line, "handbook-1").items() if point.chunk.uri == "gate.md"}
     (line.root / "docs" / "door.md").unlink()
     assert line.run().n_removed == 1  # an ordinary run goes on with what answers now
     assert line.uris() == {"gate.md"}
-    assert points(line, "handbook-1").keys() == before
+    assert points(line, "handbook-1").keys() == before  # a rollback must not bring back what its source removed
     assert stored(line) == ["handbook-1", "handbook-2"]
 
 

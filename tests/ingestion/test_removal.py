@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from llmops.cli import app
+from llmops.cli.app import app
 from llmops.errors import ConfigurationError
 from llmops.ingestion.removal import held
 from tests.ingestion.scripted import Trial

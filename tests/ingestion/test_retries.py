@@ -116,7 +116,7 @@ def test_a_document_that_cannot_be_parsed_is_told_from_its_next_version_by_its_b
     for _ in range(3):
         trial.sync()
     assert (trial.states()["b"], trial.rows()["b"].attempts) == ("parked", 2)
-    trial.wiki.raw["b"] = bytes(reversed(range(256))) * 4
+    trial.wiki.raw["b"] = bytes(range(256)) * 5
     trial.sync()
     assert (trial.states()["b"], trial.rows()["b"].attempts) == ("failed", 1)
 
@@ -207,8 +207,9 @@ def test_a_source_that_refuses_our_credentials_ends_the_sync_and_nothing_is_lost
 def test_a_first_sync_whose_source_refuses_us_says_so(filled: Trial) -> None:
     for name in "abc":
         filled.wiki.errors[name] = SourceDeniedError("the token has expired")
-    report = filled.sync()
-    assert (report.listing_problems, report.n_chunks) == (["the token has expired"], 0)
+    with pytest.raises(SourceDeniedError, match="the token has expired"):
+        filled.sync()
+    assert (filled.last.state, filled.last.reason) == ("failed", "the token has expired")
     filled.wiki.errors.clear()
     assert filled.sync().n_indexed == 3
     assert list(filled.texts()) == list("abc")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.engine import Connection
 
 from llmops.clients.database import Database
@@ -32,17 +33,27 @@ class GroupBook:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._groups_of: dict[str, frozenset[str]] = {}
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
+        self._mark: tuple[Any, ...] = ()
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up what other processes wrote."""
+        """Take up what other processes wrote; nothing is read where nothing changed."""
+        with self._writing:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        counted = select(func.count(), func.max(memberships.c.at)).select_from(memberships)
         with self._database.read() as connection:
+            mark = tuple(connection.execute(counted).one())
+            if mark == self._mark:
+                return
             rows = connection.execute(select(memberships.c.member, memberships.c.group_principal)).all()
         groups_of: dict[str, set[str]] = {}
         for member, group in rows:
             groups_of.setdefault(member, set()).add(group)
         self._groups_of = {member: frozenset(groups) for member, groups in groups_of.items()}
+        self._mark = mark
 
     def expand(self, principals: Iterable[str]) -> tuple[str, ...]:
         """The principals and every group they are in, directly or through other groups; cycles are harmless.
@@ -85,7 +96,7 @@ class GroupBook:
             with self._database.begin_alone() as connection:
                 connection.execute(delete(memberships).where(memberships.c.origin == origin))
                 _insert(connection, origin, groups)
-            self.refresh()
+            self._refresh()
 
     def set_members(self, origin: str, group: str, members: Sequence[str]) -> None:
         """All members of one group; no members: the group is gone.
@@ -99,14 +110,14 @@ class GroupBook:
             with self._database.begin_alone() as connection:
                 connection.execute(delete(memberships).where(here))
                 _insert(connection, origin, {group: members})
-            self.refresh()
+            self._refresh()
 
     def forget_member(self, member: str) -> int:
         """Take a person out of every group; returns out of how many."""
         with self._writing:
             with self._database.begin_alone() as connection:
                 done = connection.execute(delete(memberships).where(memberships.c.member == member))
-            self.refresh()
+            self._refresh()
         return done.rowcount
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.routing import Route
 
@@ -53,6 +53,8 @@ def create_app(
     app.state.instruments = Instruments(workspace.writer)
     app.state.instruments.watch_syncs(partial(_last_syncs, workspace))
     app.state.queues = queues
+    # Pushes wait for their turn, and must not take the threads of searches, nor those of revocations.
+    app.state.slow_work, app.state.events = CapacityLimiter(8), CapacityLimiter(4)
     workspace.observers.append(app.state.instruments.observe)
     for name in workspace.files.routes:
         try:

@@ -42,7 +42,7 @@ async def events(request: Request) -> Response:
             raise RequestError("name the pipeline: send {pipeline, events}, or add ?pipeline=NAME to the address")
         body = {"pipeline": named, "events": [{"type": "changed"}]}
     workspace: Workspace = request.app.state.workspace
-    done = await to_thread.run_sync(operation("events"), workspace, body)
+    done = await to_thread.run_sync(operation("events"), workspace, body, limiter=request.app.state.events)
     jobs = [await to_thread.run_sync(_put_on_queue, request, name) for name in done.pop("sync")]
     return json_response({**done, "jobs": jobs})
 
@@ -55,7 +55,8 @@ async def operate(request: Request, name: str) -> Response:
 
 async def _operate(request: Request, name: str, body: dict[str, Any]) -> Response:
     workspace: Workspace = request.app.state.workspace
-    return json_response(await to_thread.run_sync(operation(name), workspace, body))
+    done = await to_thread.run_sync(operation(name), workspace, body, limiter=request.app.state.slow_work)
+    return json_response(done)
 
 
 def _put_on_queue(request: Request, pipeline: str) -> str:

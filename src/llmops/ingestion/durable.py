@@ -17,6 +17,7 @@ from llmops.ingestion.comparison import Comparison
 from llmops.ingestion.documents import DocumentLedger
 from llmops.ingestion.indexing import OnProgress
 from llmops.ingestion.listing import Listing
+from llmops.ingestion.outcomes import Emptied
 from llmops.ingestion.report import DocumentProblem, IngestReport
 from llmops.ingestion.run import end_sync, list_source, new_report
 from llmops.ingestion.shape import Indexer
@@ -29,6 +30,7 @@ BATCH = 200
 """Documents of one step: a minute or so of work."""
 
 _ADDED = ("n_indexed", "n_empty", "n_skipped", "n_failed", "n_parked", "n_duplicate", "n_refused", "n_expired")
+_NEEDED = ("sync_id", "collection", "options", "is_everything", "is_broken", "has_advanced", "checkpoint")
 _COUNTS = (*_ADDED, "n_embedded", "n_reused", "n_found")
 
 
@@ -47,11 +49,13 @@ def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> 
     """
     chosen = Options(**options)
     book = SyncBook(indexer.database)
+    book.check_free(spec.name, for_job=True)
     with closing(open_source(spec, indexer.database, indexer.state)) as source:
         embedder = load_encoder(spec, indexer)
         shape, rows = collection_to_fill(spec, indexer, embedder, chosen)
         collection = shape.collection if shape is not None else ""
         listing = list_source(spec, source, book, None, collection=collection, tell=_quiet)
+        book.belongs_to_job(listing.sync.sync_id)
         report = new_report(listing, collection)
         sync = Sync(
             spec=spec,
@@ -119,6 +123,8 @@ def write_batch(
         **counts,
         "problems": problems,
         "gone": sorted(indexing.gone),
+        "emptied": {key: asdict(now) for key, now in indexing.emptied.items()},
+        "n_deleted": indexing.n_deleted,
         "source_problems": sync.listing.problems,
     }
 
@@ -151,6 +157,8 @@ def conclude(
         rows = DocumentLedger(indexer.database, shape.collection).rows()
         indexing = sync.indexing(shape, rows, 0)
         indexing.gone = {key for batch in batches for key in batch["gone"]}
+        indexing.emptied = {key: Emptied(**now) for batch in batches for key, now in batch["emptied"].items()}
+        indexing.n_deleted = sum(batch["n_deleted"] for batch in batches)
         indexing.written = book.batched(planned["sync_id"])
         to_do = Comparison(
             access={key: tuple(acl) for key, acl in planned["access"].items()},
@@ -160,6 +168,11 @@ def conclude(
     report.duration_s = time.time() - planned["began"]
     end_sync(book, sync.listing, report, is_part=False)
     return report
+
+
+def for_batches(planned: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a plan the batches need: each of them is stored with its own copy."""
+    return {name: planned[name] for name in _NEEDED}
 
 
 def fail(indexer: Indexer, planned: Mapping[str, Any], reason: str) -> None:
@@ -175,10 +188,8 @@ def _again(
 ) -> Sync:
     """The sync as its plan left it, without its items."""
     begun = SyncBook(indexer.database).get(planned["sync_id"])
-    if begun is None:
-        raise StorageError(
-            f"the sync {planned['sync_id']!r} is not on the ledger any more; run the pipeline again"
-        )
+    if begun is None or begun.state != "running":
+        raise StorageError(f"the sync {planned['sync_id']!r} is not under way any more; run the pipeline again")
     indexer.collections.refresh()
     listing = Listing(
         sync=begun,

@@ -6,6 +6,8 @@ undo it: whatever such a sync writes is put right before anybody can be shown it
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +23,7 @@ from llmops.ingestion.moments import next_moment
 from llmops.releases import CollectionBook
 
 _KEPT = timedelta(days=7)  # longer than any sync
+_ORDER: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,10 @@ class SourceEvents:
 
     def take(self, event: SourceEvent) -> bool:
         """Record an event and obey it; returns whether the document was known. Effective on return."""
+        with self.in_order:
+            return self._take(event)
+
+    def _take(self, event: SourceEvent) -> bool:
         with self._database.begin_alone() as connection:
             now = next_moment(connection, self._pipeline)
             old = (source_events.c.pipeline == self._pipeline) & (source_events.c.at < now - _KEPT)
@@ -68,8 +75,13 @@ class SourceEvents:
         ]
         return any(known)
 
+    @property
+    def in_order(self) -> threading.RLock:
+        """Held while an event is obeyed and while a sync writes: in this process neither overtakes the other."""
+        return _ORDER[f"{self._database.place}\n{self._pipeline}"]
+
     def obey(self, event: SourceEvent, collection: str) -> bool:
-        """Let one collection follow an event; one that comes meanwhile is obeyed after it, so that the newest wins.
+        """Let one collection follow an event; one that comes meanwhile is obeyed after it, so the newest wins.
 
         Returns:
             Whether the document was known there.

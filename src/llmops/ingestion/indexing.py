@@ -11,11 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmops.clients.protocols import Embedder, Filter
-from llmops.clients.vectors.payload import to_payload
-from llmops.errors import DocumentError, SourceError
+from llmops.errors import SourceError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.events import SourceEvent, SourceEvents, readers
+from llmops.ingestion.outcomes import Emptied, expired, is_deleted, storable
 from llmops.ingestion.prepare import Prepared
 from llmops.ingestion.report import DocumentProblem, IngestReport, Progress
 from llmops.ingestion.shape import Indexer
@@ -27,7 +30,9 @@ from llmops.tokens import Bm25
 
 ANYONE = Filter(principals=None)
 _WINDOW_CHUNKS = 256
+_WINDOW_DOCUMENTS = 256
 _AWAY_AFTER = 5  # documents in a row that fail because of their source
+_HAS_VERSION = ("indexed", "failed", "parked", "pending")
 _MAX_BACKOFF = timedelta(days=1)
 
 OnProgress = Callable[[Progress], None]
@@ -61,6 +66,8 @@ class Indexing:
     gone: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     n_away: int = 0
+    emptied: dict[str, Emptied] = field(default_factory=dict)
+    n_deleted: int = 0
     away: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -78,6 +85,7 @@ class Indexing:
             SourceError: one after another fails because the source is away; what came before is written.
         """
         window: list[Prepared] = []
+        n_chunks = 0
         try:
             for item in prepared:
                 if item.is_gone:
@@ -85,8 +93,9 @@ class Indexing:
                     continue
                 window.append(item)
                 self._watch(item)
-                if sum(len(p.chunks) for p in window) >= _WINDOW_CHUNKS:
-                    taken, window = window, []
+                n_chunks += len(item.chunks)
+                if n_chunks >= _WINDOW_CHUNKS or len(window) >= _WINDOW_DOCUMENTS:
+                    taken, window, n_chunks = window, [], 0
                     self.write(taken)
         except SourceError:
             self.away.update(item.document_id for item in window[len(window) - self.n_away :])
@@ -96,16 +105,23 @@ class Indexing:
 
     def write(self, window: list[Prepared]) -> None:
         """Make some documents searchable."""
+        window = [storable(item) for item in window if not self._empties(item)]
         if not window:
             return
+        vectors = self._vectors([item for item in window if not self._keeps_earlier_version(item)])
+        with self._events.in_order:
+            self._write_in_order(window, vectors)
+
+    def _write_in_order(self, window: list[Prepared], vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """From here on no event of this process comes between what is read of events and what is written."""
         events = self._events.since(self.listed_at)
-        for item in [item for item in window if _is_deleted(events.get(item.document_id))]:
+        for item in [item for item in window if is_deleted(events.get(item.document_id))]:
             window.remove(item)
+            self.n_deleted += 1
             self._account_gone(item)
-        window = [_storable(item) for item in window]
         writable = [item for item in window if not self._keeps_earlier_version(item)]
         self._ledger.put([self._row(item, "pending", events) for item in writable])
-        self._store.upsert(self._collection, self._points(writable, events))
+        self._store.upsert(self._collection, self._points(writable, events, vectors))
         for item in writable:
             if item.document_id in self.rows:  # a document without a row has no earlier points
                 kept = [chunk.chunk_id for chunk in item.chunks]
@@ -125,7 +141,7 @@ class Indexing:
                 self._account_gone(item)
 
     def follow_events(self) -> None:
-        """Take over what events did to documents since the listing, so that nothing writes their old rows again."""
+        """Take over what events did to documents since the listing: nothing must write their old rows again."""
         self._reread(self._events.since(self.listed_at))
 
     def set_access(self, document_id: str, acl: tuple[str, ...]) -> None:
@@ -217,7 +233,7 @@ class Indexing:
     def _keeps_earlier_version(self, item: Prepared) -> bool:
         """A document that cannot be read any more leaves its last complete version searchable."""
         before = self.rows.get(item.document_id)
-        if item.state != "failed" or before is None or before.state not in ("indexed", "failed", "parked"):
+        if item.state != "failed" or before is None or before.state not in _HAS_VERSION:
             return False
         return before.expires_at is None or before.expires_at > datetime.now(UTC)
 
@@ -227,7 +243,37 @@ class Indexing:
         if self.rows[item.document_id].n_chunks and self.rows[item.document_id].acl != acl:
             self._store.set_access(self._collection, item.document_id, acl=acl)
 
-    def _points(self, items: list[Prepared], events: dict[str, SourceEvent]) -> list[Point]:
+    def _empties(self, item: Prepared) -> bool:
+        """A document that could be found, and of which nothing is left: it goes as a removal goes, or stays."""
+        before = self.rows.get(item.document_id)
+        if item.state not in ("empty", "skipped") or before is None or not before.n_chunks:
+            return False
+        self.emptied[item.document_id] = Emptied(
+            state=item.state, reason=item.reason, fingerprint=item.fingerprint, listed=item.listed
+        )
+        self.n_done += 1
+        self._tell(item.uri)
+        return True
+
+    def settle_emptied(self, *, held: bool) -> None:
+        """Take out what has become empty; held, it stays searchable and says so."""
+        for key, now in self.emptied.items():
+            row = self.rows.get(key)
+            if row is None:  # an event removed it meanwhile
+                self.report.n_found -= 1
+                continue
+            reason = f"{now.reason} (its earlier version stays searchable until the removal is accepted)"
+            if not held:
+                reason = now.reason
+                self._store.delete_document(self._collection, key)
+                self.rows[key] = now.row(row)
+                self._ledger.put([self.rows[key]])
+            state: DocumentState = "failed" if held else now.state
+            self.report.count(state)
+            self.report.problems.append(DocumentProblem(uri=row.uri, state=state, reason=reason))
+
+    def _vectors(self, items: list[Prepared]) -> dict[str, NDArray[np.float32]]:
+        """Vectors of all chunks, by id: those that are stored already, and the others encoded."""
         chunks = [chunk for item in items for chunk in item.chunks]
         known = self._known([item for item in items if item.document_id in self.rows], self._collection)
         if self.donor != self._collection:
@@ -236,14 +282,21 @@ class Indexing:
         vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
         dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
         self.report.n_reused += len(chunks) - len(missing)
+        return {**{key: point.dense for key, point in known.items()}, **dense}
+
+    def _points(
+        self, items: list[Prepared], events: dict[str, SourceEvent], vectors: Mapping[str, NDArray[np.float32]]
+    ) -> list[Point]:
+        """Points of the chunks, for those who may read them now."""
         allowed = {item.document_id: readers(item.item.acl, events.get(item.document_id)) for item in items}
         return [
             Point(
                 chunk=chunk.readable_by(allowed[chunk.document_id]),
-                dense=dense[chunk.chunk_id] if chunk.chunk_id in dense else known[chunk.chunk_id].dense,
+                dense=vectors[chunk.chunk_id],
                 sparse=self._bm25.document(chunk.embedded_text),
             )
-            for chunk in chunks
+            for item in items
+            for chunk in item.chunks
         ]
 
     def _known(self, items: list[Prepared], collection: str) -> dict[str, Point]:
@@ -327,27 +380,7 @@ class Indexing:
         return datetime.now(UTC) + wait
 
 
-def _storable(item: Prepared) -> Prepared:
-    """The document, failed with its reason where the store would not take it."""
-    try:
-        for chunk in item.chunks:
-            to_payload(chunk)
-    except DocumentError as error:
-        return replace(item, state="failed", reason=str(error), chunks=(), signature=None)
-    return item
-
-
 def _is_same_version(before: DocumentRow, item: Prepared) -> bool:
     """By what the source says, and by the bytes where both could be read."""
     is_same_content = before.fingerprint == item.fingerprint or not (before.fingerprint and item.fingerprint)
     return before.listed == item.listed and is_same_content
-
-
-def expired(row: DocumentRow) -> DocumentRow:
-    """What is left of a document after its date."""
-    reason = f"expired on {row.expires_at:%Y-%m-%d}"
-    return replace(row, state="expired", reason=reason, n_chunks=0, signature=None, updated_at=datetime.now(UTC))
-
-
-def _is_deleted(event: SourceEvent | None) -> bool:
-    return event is not None and event.kind == "deleted"

@@ -27,7 +27,8 @@ def document_id(spec: IngestionSpec, uri: str) -> str:
 def reading(spec: IngestionSpec) -> list[Any]:
     """What decides, beside its bytes, what is kept of a document: when it changes, all are read again."""
     governance = spec.governance.model_dump(mode="json", exclude_defaults=True)
-    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None]
+    metadata = dict(spec.source.metadata)
+    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None, metadata]
 
 
 def source_hash(spec: IngestionSpec) -> str:

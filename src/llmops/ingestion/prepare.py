@@ -100,12 +100,6 @@ def listed_mark(spec: IngestionSpec, item: Item, version: str = "") -> str:
     return digest([said, reading(spec), dict(item.metadata), item.title, item.url]) if said else ""
 
 
-def _how(spec: IngestionSpec) -> list[Any]:
-    governance = spec.governance.model_dump(mode="json", exclude_defaults=True)
-    metadata = dict(spec.source.metadata)
-    return [PARSER_VERSION, governance, spec.tenant, spec.clean.near_duplicates is not None, metadata]
-
-
 def prepare(item: Item, recipe: Recipe) -> Prepared:
     """Fetch, parse, govern and chunk one document; whatever is wrong with it becomes a state and a reason."""
     spec = recipe.spec

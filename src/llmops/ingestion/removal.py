@@ -10,7 +10,10 @@ from llmops.ingestion.listing import Listing
 
 def missing(listing: Listing, rows: Mapping[str, DocumentRow], gone: Collection[str]) -> set[str]:
     """Documents that are not in the source any more, as far as this listing can prove it."""
-    return (listing.removed | listing.absent | set(gone)) & rows.keys() if listing.is_complete else set()
+    named = (
+        listing.removed | set(gone)
+    ) & rows.keys()  # what a source says is gone is, whatever else it cannot say
+    return named | (listing.absent & rows.keys()) if listing.is_complete else named
 
 
 def held(doomed: Collection[str], rows: Mapping[str, DocumentRow], *, n_searchable: int, share: float) -> str:
@@ -21,7 +24,7 @@ def held(doomed: Collection[str], rows: Mapping[str, DocumentRow], *, n_searchab
         n_searchable: documents that could be found before the sync.
         share: at most so many of them may go, in [0, 1].
     """
-    contents = {row.content_hash for key, row in rows.items() if key not in doomed and row.n_chunks}
+    contents = {row.content_hash for key, row in rows.items() if key not in doomed and row.n_chunks} - {""}
     lost = [key for key in doomed if rows[key].n_chunks and rows[key].content_hash not in contents]
     if not lost or len(lost) <= share * n_searchable:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 
@@ -34,12 +34,13 @@ def ingest(
     *,
     options: Options | None = None,
     on_progress: OnProgress = lambda _: None,
-    only: Sequence[Item] | None = None,
+    only: Callable[[], Sequence[Item]] | None = None,
 ) -> IngestReport:
     """Bring the collection in line with its source; a second run right after it embeds nothing.
 
     Args:
-        only: look at these documents and leave all others as they are; by default everything the source has.
+        only: looks up documents when it is their turn; all others are left as they are. By default everything
+            that the source has.
 
     Raises:
         SpecError: the source is not where the spec says.
@@ -49,6 +50,8 @@ def ingest(
     options = options or Options()
     started = time.perf_counter()
     book = SyncBook(indexer.database)
+    if only is None:
+        book.check_free(spec.name)
     with closing(open_source(spec, indexer.database, indexer.state)) as source:
         embedder = load_encoder(spec, indexer)
         shape, rows = collection_to_fill(spec, indexer, embedder, options)
@@ -81,15 +84,15 @@ def list_source(
     spec: IngestionSpec,
     source: Source,
     book: SyncBook,
-    only: Sequence[Item] | None,
+    only: Callable[[], Sequence[Item]] | None,
     *,
     collection: str,
     tell: OnProgress,
 ) -> Listing:
-    """What the source has, or just the documents in `only`."""
+    """What the source has, or just the documents that `only` looks up."""
     if only is not None:
-        items = {document_id(spec, item.uri): item for item in only}
-        sync = book.begin(spec.name, source_hash(spec), collection=collection)
+        sync = book.begin(spec.name, source_hash(spec), collection=collection)  # an event after this is newer
+        items = {document_id(spec, item.uri): item for item in only()}
         return Listing(sync=sync, items=items, is_everything=False)
 
     def listed(n: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llmops.access import GroupBook
@@ -21,6 +21,7 @@ from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.indexing import ANYONE, Indexing, OnProgress
 from llmops.ingestion.listing import Listing, document_id
 from llmops.ingestion.prepare import Prepared, Recipe, read_ahead, read_documents
+from llmops.ingestion.reconciling import carry_over
 from llmops.ingestion.reembed import donor_for, take_over
 from llmops.ingestion.removal import held, missing
 from llmops.ingestion.report import IngestReport, Progress
@@ -163,11 +164,18 @@ class Sync:
         for key, acl in to_do.access.items():
             indexing.set_access(key, acl)
         indexing.expire(to_do.expired)
+        if indexing.n_deleted and not self.listing.is_everything:
+            # A document that was restored meanwhile must be listed once more: these changes are asked for again.
+            problem = f"{indexing.n_deleted} documents were removed by events while they were read"
+            self.listing.problems.append(f"{problem}; the next sync looks again")
         doomed = self._doomed(indexing, n_searchable)
+        indexing.settle_emptied(held=bool(self.report.held))
         if self.spec.clean.near_duplicates is not None and self.listing.is_complete:
             self._settle(indexing, self.spec.clean.near_duplicates, doomed)
         self.report.n_removed += len(doomed)
         indexing.remove(doomed)
+        if not self.options.beside:
+            carry_over(self.indexer, self.spec.name, indexing.shape.collection, indexing.rows, removed=doomed)
         self._finish(indexing)
         self.report.listing_problems = [*self.listing.problems, *self.group_problems]
         return self.report
@@ -256,11 +264,14 @@ class Sync:
         """Documents to remove, for the source no longer has them; none where there is doubt."""
         doomed = missing(self.listing, indexing.rows, indexing.gone)
         if not (self.options.accept_removals or self.options.allow_empty):
-            lacking, rows = doomed, dict(indexing.rows)
+            lacking, rows = {*doomed, *indexing.emptied}, dict(indexing.rows)
             if indexing.shape.collection != self._serving_collection() and self.listing.is_everything:
-                answering = self._answering()  # a new collection would lack them
-                lacking = {*doomed, *(answering.keys() - self.listing.items.keys())}
-                rows = {**answering, **rows}
+                answering = self._answering()
+                unanswered = _unanswered(
+                    answering, self.listing, indexing.rows
+                )  # a new collection would lack them
+                lacking = {*lacking, *unanswered}
+                rows = {**answering, **rows, **{key: answering[key] for key in unanswered}}
             share = self.spec.sync.max_removed_share
             self.report.held = held(lacking, rows, n_searchable=n_searchable, share=share)
         return set() if self.report.held else doomed
@@ -297,6 +308,15 @@ class Sync:
         for old in self.indexer.collections.all():
             if old.name == self.spec.name and old.collection not in kept:
                 discard(old, self.indexer)
+
+
+def _unanswered(
+    answering: Mapping[str, DocumentRow], listing: Listing, rows: Mapping[str, DocumentRow]
+) -> set[str]:
+    """Documents that can be found now, and could not be in the collection that was made."""
+    left_out = ("duplicate", "expired", "refused")
+    lost = {key for key, row in rows.items() if not row.n_chunks and row.state not in left_out}
+    return {key for key, row in answering.items() if row.n_chunks and (key not in listing.items or key in lost)}
 
 
 def _mixed(items: Sequence[Item]) -> list[Item]:

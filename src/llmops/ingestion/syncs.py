@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,12 +15,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import sync_items, syncs
+from llmops.errors import BusyError
 from llmops.ingestion.moments import next_moment
 from llmops.ingestion.sources.protocol import Checkpoint, Item
 
 SyncState = Literal["running", "done", "part", "incomplete", "held", "failed"]
 CHECKPOINT_LASTS = timedelta(hours=24)
 _KEPT = 50
+_ELSEWHERE_LASTS = timedelta(hours=1)
+JOB = "job"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +35,7 @@ class Sync:
             "incomplete": something could not be listed or read; "held": it would have removed too much and removed
             nothing; "failed": it could not run.
         source_hash: of `listing.source_hash`: a listing goes on only where it still means the same.
+        owner: while it runs: host and process, or "job" for one that any worker goes on with.
         checkpoint: of the last page taken in; of a sync that is done: since when the next one may list changes.
     """
 
@@ -43,6 +49,7 @@ class Sync:
     checkpoint: Checkpoint | None
     reason: str
     report: Mapping[str, Any] | None
+    owner: str = ""
 
 
 class SyncBook:
@@ -65,14 +72,45 @@ class SyncBook:
                 checkpoint=None,
                 reason="",
                 report=None,
+                owner=this_process(),
             )
             connection.execute(insert(syncs).values({f.name: getattr(sync, f.name) for f in fields(Sync)}))
         return sync
 
-    def go_on(self, sync: Sync) -> None:
-        """A sync that broke off is under way again."""
+    def check_free(self, pipeline: str, *, for_job: bool = False) -> None:
+        """Refuse to sync a pipeline that another process, or a job, is syncing.
+
+        A job whose planning is done again takes over what it had begun; so does a process from one that is dead.
+
+        Raises:
+            BusyError: a sync is under way elsewhere.
+        """
+        here = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running")
+        with self._database.read() as connection:
+            rows = connection.execute(select(syncs.c.owner, syncs.c.started_at).where(here)).all()
+        for row in rows:
+            is_fresh = datetime.now(UTC) - row.started_at < CHECKPOINT_LASTS
+            if row.owner == JOB and not for_job and is_fresh:
+                raise BusyError(f"a job is syncing {pipeline!r}; wait for it, or `llmops ingest cancel` it")
+            if row.owner != JOB and _is_alive(row.owner, row.started_at):
+                raise BusyError(f"another process ({row.owner}) is syncing {pipeline!r}; wait for it")
+
+    def belongs_to_job(self, sync_id: str) -> None:
+        """From now on any worker goes on with this sync."""
         with self._database.begin() as connection:
-            values = {"state": "running", "ended_at": None, "reason": "", "report": None}
+            connection.execute(update(syncs).where(syncs.c.sync_id == sync_id).values(owner=JOB))
+
+    def abandon_jobs(self, pipeline: str, reason: str) -> None:
+        """End the syncs of a job that was stopped."""
+        here = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running") & (syncs.c.owner == JOB)
+        with self._database.begin() as connection:
+            values = {"state": "failed", "ended_at": datetime.now(UTC), "reason": reason, "checkpoint": None}
+            connection.execute(update(syncs).where(here).values(values))
+
+    def go_on(self, sync: Sync) -> None:
+        """A sync that broke off is under way again, here."""
+        with self._database.begin() as connection:
+            values = {"state": "running", "ended_at": None, "reason": "", "report": None, "owner": this_process()}
             connection.execute(update(syncs).where(syncs.c.sync_id == sync.sync_id).values(values))
 
     def broken_off(self, pipeline: str, source_hash: str, *, collection: str = "") -> Sync | None:
@@ -201,6 +239,27 @@ class SyncBook:
             return connection.execute(query).first() is not None
 
 
+def this_process() -> str:
+    """Host and process id: whom a running sync belongs to."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _is_alive(owner: str, started_at: datetime) -> bool:
+    """Whether a process goes on; of another machine it is believed for an hour."""
+    host, _, pid = owner.rpartition(":")
+    if owner == this_process() or not pid.isdecimal():
+        return False
+    if host != socket.gethostname():
+        return datetime.now(UTC) - started_at < _ELSEWHERE_LASTS
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _forget_old(connection: Any, pipeline: str) -> None:
     """Keep the newest runs of a pipeline, and every collection's newest complete one."""
     newest = select(syncs.c.sync_id).where(syncs.c.pipeline == pipeline).order_by(desc(syncs.c.started_at))
@@ -211,6 +270,8 @@ def _forget_old(connection: Any, pipeline: str) -> None:
         if row.collection not in seen:
             seen.add(row.collection)
             kept.add(row.sync_id)
+    running = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running")
+    kept |= {row.sync_id for row in connection.execute(select(syncs.c.sync_id).where(running))}
     old = [row.sync_id for row in connection.execute(newest) if row.sync_id not in kept]
     for sync_id in old:
         connection.execute(delete(sync_items).where(sync_items.c.sync_id == sync_id))

@@ -23,6 +23,7 @@ from llmops.clients.database import Database
 from llmops.errors import BusyError, LlmopsError, NotFoundError, StorageError
 from llmops.ingestion.spec import IngestionSpec
 from llmops.ingestion.steps import Options
+from llmops.ingestion.syncs import SyncBook
 from llmops.jobs.schedules import due
 from llmops.jobs.workers import BEAT_S, WorkerBook
 from llmops.jobs.workflows import BATCHES, SYNCS, Site, settle, sync
@@ -86,6 +87,7 @@ class Jobs:
     ) -> None:
         self.worker_id = worker_id or f"worker-{uuid.uuid4().hex[:12]}"
         self._book, self._pipelines, self._takes = WorkerBook(database), pipelines, tuple(takes)
+        self._syncs = SyncBook(database)
         self._stop = threading.Event()
         settle(site)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +150,7 @@ class Jobs:
         job = self.get(job_id)
         if job.state in ("queued", "running"):
             DBOS.cancel_workflow(job_id)
+            self._syncs.abandon_jobs(job.pipeline, f"job {job_id} was cancelled")
         return self.get(job_id)
 
     def close(self) -> None:

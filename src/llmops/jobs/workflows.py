@@ -55,8 +55,9 @@ def sync(pipeline: str, options: dict[str, bool]) -> dict[str, Any]:
     planned = _plan(pipeline, options)
     if "error" in planned:
         return planned
+    needed = durable.for_batches(planned)
     handles = [
-        DBOS.enqueue_workflow(BATCHES, write_batch, pipeline, planned, number)
+        DBOS.enqueue_workflow(BATCHES, write_batch, pipeline, needed, number)
         for number in range(planned["n_batches"])
     ]
     batches = [handle.get_result() for handle in handles]
@@ -105,3 +106,7 @@ def _told(work: Callable[[Site], dict[str, Any]]) -> dict[str, Any]:
         return work(_site())
     except LlmopsError as error:
         return {"error": {"message": str(error), "type": type(error).__name__}}
+    except Exception as error:  # noqa: BLE001 (it is logged, and the job says so)
+        _log.exception("a step of a job failed unexpectedly")
+        problem = f"an unexpected {type(error).__name__} ({error}); look at the worker's log"
+        return {"error": {"message": problem, "type": type(error).__name__}}

@@ -70,11 +70,11 @@ class Receipt:
 class _Probes:
     """What gives a document away: its names, and runs of its words."""
 
-    names: frozenset[str]
+    names: re.Pattern[str]
     runs: tuple[str, ...]
 
     def are_in(self, text: str) -> bool:
-        return any(name in text for name in self.names) or any(run in text for run in self.runs)
+        return self.names.search(text) is not None or any(run in text for run in self.runs)
 
 
 def forget(workspace: Workspace, pipeline: str, uri: str, *, actor: str) -> Receipt:
@@ -153,7 +153,9 @@ def _probes(workspace: Workspace, spec: IngestionSpec, key: str, uri: str) -> _P
             for n in range(0, len(words) - _PROBE_WORDS + 1, _PROBE_WORDS)
         ]
     step = max(1, len(runs) // _PROBES)
-    return _Probes(names=frozenset(names), runs=tuple(runs[::step]))
+    # A name counts where it stands alone: docs/README.md is another document than README.md.
+    alone = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return _Probes(names=re.compile(rf"(?<![\w/.-])(?:{alone})(?![\w/-])"), runs=tuple(runs[::step]))
 
 
 def _remember(workspace: Workspace, pipeline: str, key: str, actor: str) -> None:

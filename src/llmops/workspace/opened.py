@@ -16,7 +16,7 @@ from llmops.clients.chat import OpenAIChat, Timeouts
 from llmops.clients.embeddings.source import EncoderSource, OnnxSource
 from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition, VectorStore
 from llmops.config import beside, digest
-from llmops.errors import ConfigurationError, LlmopsError
+from llmops.errors import BusyError, ConfigurationError, LlmopsError
 from llmops.guardrails.guard import Guard
 from llmops.ingestion.erasure import n_forgotten
 from llmops.ingestion.report import IngestReport
@@ -40,6 +40,7 @@ from llmops.workspace.ledger import Ledger, as_text
 from llmops.workspace.ownership import Ownership, find_owner, take_ownership
 
 _log = logging.getLogger("llmops.workspace")
+_TURN_S = 60
 
 
 class Workspace:
@@ -116,6 +117,8 @@ class Workspace:
         Raises:
             NotFoundError: no file in `serving/` has this name, or no version of its prompt was released.
         """
+        if (built := self._routes.get(name)) is not None:
+            return built  # a model that is being loaded must not hold up the others
         with self._loading:
             if name not in self._routes:
                 spec = self.files.route(name)
@@ -196,13 +199,21 @@ class Workspace:
         *,
         options: Options,
         on_progress: OnProgress = lambda _: None,
-        only: Sequence[Item] | None = None,
+        only: Callable[[], Sequence[Item]] | None = None,
     ) -> IngestReport:
-        """Run one pipeline, or bring in just the documents in `only`; one at a time for each pipeline."""
+        """Run one pipeline, or bring in just the documents that `only` looks up; one at a time for each pipeline.
+
+        Raises:
+            BusyError: another ingestion of it has gone on for too long to wait for.
+        """
         with self._loading:
             turn = self._turns.setdefault(pipeline.name, threading.Lock())
-        with turn:
+        if not turn.acquire(timeout=_TURN_S):
+            raise BusyError(f"an ingestion of {pipeline.name!r} is running; try again when it is done")
+        try:
             return ingest(pipeline, self.indexer, options=options, on_progress=on_progress, only=only)
+        finally:
+            turn.release()
 
     @property
     def indexer(self) -> Indexer:

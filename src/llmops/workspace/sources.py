@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llmops.errors import NotFoundError, RequestError
+from llmops.errors import NotFoundError, RequestError, SpecError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.events import SourceEvent, SourceEvents
@@ -72,7 +72,8 @@ def push(workspace: Workspace, pipeline: str, documents: Sequence[PushedDocument
             limit = f"at most {spec.source.max_file_bytes:,} are taken (source.max_file_bytes)"
             raise RequestError(f"document {document.uri!r} has {len(document.raw):,} bytes; {limit}")
     erased = forgotten_documents(workspace.database, spec.name)
-    items = [
+    taken = [document for document in documents if document_id(spec, document.uri) not in erased]
+    for document in taken:
         kept.put(
             document_id(spec, document.uri),
             Item(
@@ -86,12 +87,25 @@ def push(workspace: Workspace, pipeline: str, documents: Sequence[PushedDocument
             ),
             document.raw,
         )
-        for document in documents
-        if document_id(spec, document.uri) not in erased
-    ]
-    report = workspace.ingest(spec, options=Options(), only=items)
-    report.n_forgotten = len(documents) - len(items)
+    _tell_readers(workspace, spec, kept, taken)
+    keys = [document_id(spec, document.uri) for document in taken]
+    report = workspace.ingest(spec, options=Options(), only=lambda: kept.items(keys))
+    report.n_forgotten = len(documents) - len(taken)
     return report
+
+
+def _tell_readers(
+    workspace: Workspace, spec: IngestionSpec, kept: Pushed, documents: Sequence[PushedDocument]
+) -> None:
+    """Who may read documents that are here already changes now, whatever sync of them is under way."""
+    book = SourceEvents(workspace.database, workspace.store, workspace.collections, pipeline=spec.name)
+    shape = workspace.collections.serving(spec.name)
+    keys = [document_id(spec, document.uri) for document in documents]
+    rows = DocumentLedger(workspace.database, shape.collection).some(keys) if shape is not None else {}
+    for item in kept.items([key for key in keys if key in rows]):
+        key, acl = document_id(spec, item.uri), tuple(sorted(item.acl or ()))
+        if rows[key].acl != acl:
+            book.take(SourceEvent(kind="access", document_id=key, acl=acl))
 
 
 def take_events(
@@ -105,7 +119,7 @@ def take_events(
     Returns:
         How many events concerned a document or group that was known.
     """
-    spec = workspace.pipeline(pipeline)
+    spec = _as_known(workspace, pipeline)
     book = SourceEvents(workspace.database, workspace.store, workspace.collections, pipeline=spec.name)
     kept = Pushed(spec.source, spec.name, workspace.database) if isinstance(spec.source, PushSource) else None
     n_known = 0
@@ -124,6 +138,14 @@ def take_events(
     if any(event.kind == "changed" for event in events):
         on_change(spec.name)
     return n_known
+
+
+def _as_known(workspace: Workspace, pipeline: str) -> IngestionSpec:
+    """The pipeline; as it was read last where a file is wrong now: a revocation must not wait for its mending."""
+    try:
+        return workspace.pipeline(pipeline)
+    except SpecError:
+        return workspace.files.pipeline(pipeline)
 
 
 def retry(workspace: Workspace, pipeline: str, uri: str | None) -> int:

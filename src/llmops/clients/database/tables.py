@@ -223,6 +223,7 @@ syncs = Table(
     Column("checkpoint", JSON(none_as_null=True), nullable=True),
     Column("reason", LongText, nullable=False),
     Column("report", JSON(none_as_null=True), nullable=True),
+    Column("owner", StorableText(256), nullable=False, server_default=""),
     Index("syncs_by_pipeline", "pipeline", "started_at"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
@@ -24,8 +24,8 @@ class Pushed:
     def __init__(self, spec: PushSource, pipeline: str, database: Database) -> None:
         self._spec, self._pipeline, self._database = spec, pipeline, database
 
-    def put(self, document_id: str, item: Item, raw: bytes) -> Item:
-        """Keep a document, replacing its earlier version; durable on return. Returns it as it will be listed."""
+    def put(self, document_id: str, item: Item, raw: bytes) -> None:
+        """Keep a document, replacing its earlier version; durable on return."""
         version = item.version or hashlib.sha256(raw).hexdigest()
         listed = {
             "version": version,
@@ -51,7 +51,6 @@ class Pushed:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["pipeline", "document_id"], set_=changed)
             )
-        return self._item(item.uri, listed, document_id)
 
     def set_acl(self, document_id: str, acl: tuple[str, ...]) -> None:
         """Who may read a kept document from now on, also after a rebuild."""
@@ -66,6 +65,17 @@ class Pushed:
         """Forget a document's bytes; False when there were none."""
         with self._database.begin() as connection:
             return bool(connection.execute(delete(pushed_documents).where(self._here(document_id))).rowcount)
+
+    def items(self, document_ids: Sequence[str]) -> list[Item]:
+        """Kept documents as they would be listed now, as far as they are kept."""
+        found: list[Item] = []
+        columns = (pushed_documents.c.document_id, pushed_documents.c.uri, pushed_documents.c.item)
+        with self._database.read() as connection:
+            for key in document_ids:
+                row = connection.execute(select(*columns).where(self._here(key))).one_or_none()
+                if row is not None:
+                    found.append(self._item(row.uri, row.item, row.document_id))
+        return found
 
     def pages(self, checkpoint: Checkpoint | None, since: Checkpoint | None) -> Iterator[Page]:  # noqa: ARG002 (the ledger is listed whole)
         """All kept documents."""

@@ -96,6 +96,7 @@ def _syncs() -> None:
         sa.Column("checkpoint", sa.JSON(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("report", sa.JSON(), nullable=True),
+        sa.Column("owner", sa.String(length=256), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sync_id"),
     )
     op.create_index("syncs_by_pipeline", "syncs", ["pipeline", "started_at"])
