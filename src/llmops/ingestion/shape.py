@@ -81,6 +81,8 @@ def making(spec: IngestionSpec) -> dict[str, Any]:
     made = dict(recipe(spec.chunk))
     if spec.clean.boilerplate is not None:
         made["boilerplate"] = spec.clean.boilerplate
+    if store := spec.store.model_dump(mode="json", exclude_defaults=True):
+        made["store"] = store
     return made
 
 
@@ -108,7 +110,8 @@ def create(
     if shape.collection in indexer.store.collections():
         indexer.store.drop(shape.collection)  # made by a run that was killed before its ledger row
     described = {"embedder": shape.embedder_digest, "chunker": dict(shape.chunker), "average_terms": average_terms}
-    indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described)
+    settings = spec.store.settings
+    indexer.store.create(shape.collection, dimension=shape.dimension, metadata=described, settings=settings)
     _keep(spec, indexer)
     indexer.collections.register(shape)
     return shape

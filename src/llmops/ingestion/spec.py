@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from llmops.clients.embeddings.source import EncoderSource
+from llmops.clients.protocols import IndexKind, Quantization, StoreSettings
 from llmops.config import Name, Section, Spec
 from llmops.ingestion.chunking.spec import AnyChunkSpec, ChunkSpec
 from llmops.ingestion.embed_spec import EmbedSpec, OnnxEmbed, encoder_source
@@ -67,6 +68,31 @@ class GateSpec(Section):
     )
 
 
+class StoreSpec(Section):
+    """How the collection is held; a change needs a rebuild. What is left out is the engine's choice."""
+
+    shard_number: int | None = Field(default=None, ge=1, description="Parts on different machines; servers only.")
+    replication_factor: int | None = Field(default=None, ge=1, description="Machines for each part; servers only.")
+    write_consistency_factor: int | None = Field(default=None, ge=1, description="Replicas a write waits for.")
+    on_disk_vectors: bool | None = Field(default=None, description="Read vectors from disk when asked for.")
+    on_disk_payload: bool | None = Field(default=None, description="Likewise texts and metadata.")
+    on_disk_words: bool | None = Field(default=None, description="Likewise the sparse index.")
+    on_disk_indexes: bool | None = Field(default=None, description="Likewise the indexes of fields.")
+    quantization: Quantization = Field(default="none", description="Codes that a search reads first.")
+    quantile: float = Field(default=0.99, ge=0.5, le=1, description="Share of numbers that int8 codes cover.")
+    quantized_in_ram: bool = Field(default=True, description="Hold the codes in memory.")
+    product_compression: Literal[4, 8, 16, 32, 64] = Field(default=16, description="Of product codes.")
+    hnsw_m: int | None = Field(default=None, ge=0, le=1024, description="Edges a node; 0 builds no index.")
+    hnsw_ef_construct: int | None = Field(default=None, ge=4, description="Neighbours looked at in building.")
+    indexing_threshold_kb: int | None = Field(default=None, ge=0, description="Segments above it get an index.")
+    index_fields: dict[str, IndexKind] = Field(default={}, description="Metadata fields that filters ask for.")
+
+    @property
+    def settings(self) -> StoreSettings:
+        """The same for the vector store."""
+        return StoreSettings(**self.model_dump())
+
+
 class IngestionSpec(Spec):
     """One pipeline; the collection carries its name."""
 
@@ -81,6 +107,7 @@ class IngestionSpec(Spec):
     chunk: AnyChunkSpec = ChunkSpec()
     embed: EmbedSpec = OnnxEmbed()
     sync: SyncSpec = SyncSpec()
+    store: StoreSpec = StoreSpec()
     gate: GateSpec | None = Field(default=None, description="Evidence that a release of a candidate needs.")
 
     @property

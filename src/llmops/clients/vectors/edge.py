@@ -77,7 +77,7 @@ class EdgeStore:
             made = [edge_point(point) for point in points[start : start + SLICE]]
             with self._shards.writing, self._shards.calling(collection):
                 check_room(self._shards.directory, ROOM_TO_WRITE)
-                self._shards.get(collection).update(edge.UpdateOperation.upsert_points(made))
+                self._shards.update(collection, edge.UpdateOperation.upsert_points(made))
 
     def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
         """Let these principals read the document, and nobody else; no vector is touched."""
@@ -92,7 +92,7 @@ class EdgeStore:
                 only, payload = edge_filter([its_points, of_tenant(tenant)]), {ACL: access_keys(tenant, acl)}
                 with self._shards.calling(collection):
                     check_room(self._shards.directory, ROOM_TO_OPEN)
-                    shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
+                    self._shards.update(collection, edge.UpdateOperation.set_payload_by_filter(only, payload))
 
     def delete_document(self, collection: str, document_id: str, *, keep: Collection[str] = ()) -> None:
         """Remove the document's points except the ids in `keep`."""
@@ -107,7 +107,7 @@ class EdgeStore:
     def _delete(self, collection: str, doomed: edge.Filter) -> None:
         with self._shards.writing, self._shards.calling(collection):
             check_room(self._shards.directory, ROOM_TO_OPEN)
-            self._shards.get(collection).update(edge.UpdateOperation.delete_points_by_filter(doomed))
+            self._shards.update(collection, edge.UpdateOperation.delete_points_by_filter(doomed))
 
     def compact(self, collection: str) -> None:
         """Write the collection anew, without what was deleted: its bytes, and its words in the counts of BM25."""

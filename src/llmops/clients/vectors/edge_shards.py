@@ -42,6 +42,8 @@ class EdgeShards:
         self._knows_tenants: dict[str, bool] = {}
         self._lock = threading.RLock()
         self.writing = threading.RLock()
+        self._rewriting = threading.Lock()
+        self._journals: dict[str, list[edge.UpdateOperation]] = {}
         self._closed = False
         self._ownership = ownership.take(directory)
         self._clear_up()
@@ -132,15 +134,18 @@ class EdgeShards:
             shutil.rmtree(removing)
 
     def rewrite(self, collection: str, copy: Callable[[edge.EdgeShard, edge.EdgeShard], None]) -> None:
-        """Put a fresh shard with the same points in a shard's place; searches go on, writes wait.
+        """Put a fresh shard with the same points in a shard's place; searches and writes go on meanwhile.
 
-        Deleted points stay in an engine's files, and in its counts of words, until these are written anew.
+        Deleted points stay in an engine's files until these are written anew. What is written while `copy` works
+        is remembered, and done to the fresh shard before it takes the place.
 
         Args:
             copy: fills the second shard from the first.
         """
-        with self.writing, self._lock, self.calling(collection):
-            old = self.get(collection)
+        with self._rewriting, self.calling(collection):
+            with self.writing:
+                old = self.get(collection)
+                self._journals[collection] = []
             about = orjson.loads((self._folder(collection) / _ABOUT).read_bytes())
             settings = StoreSettings(**about.get("settings", {}))
             check_room(self.directory, ROOM_TO_WRITE + _size_of(self._folder(collection)))
@@ -152,19 +157,35 @@ class EdgeShards:
                 for index in index_operations(settings):
                     fresh.update(index)
                 copy(old, fresh)
-                fresh.flush()
+                with self.writing, self._lock:
+                    for operation in self._journals[collection]:
+                        fresh.update(operation)
+                    fresh.flush()
+                    fresh.close()
+                    (making / _ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2))
+                    self._take_place(collection, making)
             finally:
-                fresh.close()
-            (making / _ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2))
-            removing = self.directory / f"{_REMOVING}{collection}"
-            if removing.exists():
-                shutil.rmtree(removing)
-            # Killed between the two renames, the old one gets its name back at the next start.
-            self._folder(collection).rename(removing)
-            making.rename(self._folder(collection))
-            del self._open[collection]  # who searches it now keeps it until done
-            self.get(collection)
+                self._journals.pop(collection, None)
+                if collection not in self._open or making.exists():
+                    fresh.close()
+
+    def _take_place(self, collection: str, making: Path) -> None:
+        """Killed between the two renames, the old shard gets its name back at the next start."""
+        removing = self.directory / f"{_REMOVING}{collection}"
+        if removing.exists():
             shutil.rmtree(removing)
+        self._folder(collection).rename(removing)
+        making.rename(self._folder(collection))
+        del self._open[collection]  # who searches it now keeps it until done
+        self.get(collection)
+        shutil.rmtree(removing)
+
+    def update(self, collection: str, operation: edge.UpdateOperation) -> None:
+        """Write to a shard, and to the one that is being made to take its place."""
+        with self.writing:
+            self.get(collection).update(operation)
+            if collection in self._journals:
+                self._journals[collection].append(operation)
 
     def flush(self) -> None:
         """Make all writes durable against power loss."""

@@ -12,6 +12,7 @@ import orjson
 
 from llmops import errors
 from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
+from llmops.clients.vectors.clauses import clauses
 from llmops.clients.vectors.travelling import (
     packed_filter,
     packed_point,
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 60
 _SLICE = 64  # points a request carries
-_KNOWN = ("StorageError", "NotFoundError", "ConfigurationError", "RequestError", "DocumentError")
+_MAX_BYTES = 4_000_000  # of points in a request; the owner takes 10 MB
+_MAX_IDS = 50_000  # likewise
+_KNOWN = (
+    "BusyError",
+    "CollectionShapeError",
+    "ConfigurationError",
+    "DocumentError",
+    "NotFoundError",
+    "RequestError",
+    "StorageError",
+    "TooLargeError",
+)
 
 
 class OwnerStore:
@@ -43,6 +55,7 @@ class OwnerStore:
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._token = url, token
+        self._is_closed = False
 
     def create(
         self,
@@ -66,10 +79,8 @@ class OwnerStore:
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Store points, replacing those of the same id."""
-        for start in range(0, len(points), _SLICE):
-            self._ask(
-                "upsert", collection=collection, points=[packed_point(p) for p in points[start : start + _SLICE]]
-            )
+        for packed in _requests(points):
+            self._ask("upsert", collection=collection, points=packed)
 
     def set_access(self, collection: str, document_id: str, *, acl: Sequence[str]) -> None:
         """Let these principals read the document, and nobody else."""
@@ -81,7 +92,9 @@ class OwnerStore:
 
     def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
         """Remove all points of these documents."""
-        self._ask("delete_documents", collection=collection, document_ids=list(document_ids))
+        for start in range(0, len(document_ids), _MAX_IDS):
+            ids = list(document_ids[start : start + _MAX_IDS])
+            self._ask("delete_documents", collection=collection, document_ids=ids)
 
     def fetch(
         self, collection: str, chunk_ids: Sequence[str], *, where: Filter, vectors: bool = True
@@ -91,15 +104,13 @@ class OwnerStore:
         wanted = list(dict.fromkeys(chunk_ids))
         for start in range(0, len(wanted), _SLICE):
             ids = wanted[start : start + _SLICE]
-            packed = self._ask(
-                "fetch", collection=collection, chunk_ids=ids, where=packed_filter(where), vectors=vectors
-            )
+            packed = self._ask("fetch", collection=collection, chunk_ids=ids, where=_asked(where), vectors=vectors)
             found.update((point["id"], unpacked_point(point)) for point in packed)
         return found
 
     def count(self, collection: str, *, where: Filter) -> int:
         """How many points `where` lets through."""
-        return int(self._ask("count", collection=collection, where=packed_filter(where)))
+        return int(self._ask("count", collection=collection, where=_asked(where)))
 
     def document_ids(self, collection: str) -> dict[str, int]:
         """Every document with the number of its points."""
@@ -122,16 +133,16 @@ class OwnerStore:
             dense=packed_vector(dense) if dense is not None else None,
             sparse=packed_sparse(sparse) if sparse is not None else None,
             limit=limit,
-            where=packed_filter(where),
+            where=_asked(where),
             settings=asdict(settings) if settings is not None else None,
         )
         return unpacked_hits(found[0]), unpacked_hits(found[1])
 
     def scroll(self, collection: str, *, where: Filter, batch: int = 256, vectors: bool = True) -> Iterator[Point]:
         """Every point that `where` lets through, in the order of ids."""
-        asked = {"collection": collection, "where": packed_filter(where), "batch": batch, "vectors": vectors}
-        for line in self._lines("scroll", asked):
-            yield unpacked_point(orjson.loads(line))
+        self.count(collection, where=where)  # what is wrong is said now, and not where the points are read
+        asked = {"collection": collection, "where": _asked(where), "batch": batch, "vectors": vectors}
+        return (unpacked_point(orjson.loads(line)) for line in self._lines("scroll", asked))
 
     def compact(self, collection: str) -> None:
         """Write the collection anew, without what was deleted."""
@@ -142,7 +153,8 @@ class OwnerStore:
         self._ask("flush")
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Take no more calls; nothing is held open between them."""
+        self._is_closed = True
 
     def _ask(self, call: str, **arguments: Any) -> Any:
         return orjson.loads(b"".join(self._send(call, arguments)))["result"]
@@ -154,6 +166,8 @@ class OwnerStore:
             yield from lines
 
     def _send(self, call: str, arguments: Mapping[str, Any]) -> Iterator[bytes]:
+        if self._is_closed:
+            raise StorageError(f"the vector store at {self._url!r} is closed: open it again")
         parts = urlsplit(self._url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
@@ -169,6 +183,32 @@ class OwnerStore:
             raise StorageError(f"{problem}; is `llmops up` still running?") from error
         finally:
             connection.close()
+
+
+def _requests(points: Sequence[Point]) -> Iterator[list[dict[str, Any]]]:
+    """The points packed, as many together as a request may carry."""
+    packed: list[dict[str, Any]] = []
+    n_bytes = 0
+    for point in points:
+        one = packed_point(point)
+        size = len(orjson.dumps(one))
+        if packed and (len(packed) >= _SLICE or n_bytes + size > _MAX_BYTES):
+            yield packed
+            packed, n_bytes = [], 0
+        packed.append(one)
+        n_bytes += size
+    if packed:
+        yield packed
+
+
+def _asked(where: Filter) -> dict[str, Any]:
+    """The filter, checked here: JSON would make something else of some values that no engine takes.
+
+    Raises:
+        RequestError: it asks for what cannot be compared.
+    """
+    clauses(where)
+    return packed_filter(where)
 
 
 def _error_of(body: bytes) -> LlmopsError:
