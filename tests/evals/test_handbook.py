@@ -7,8 +7,9 @@ import pytest
 from llmops.clients.protocols import Embedder
 from llmops.datasets import part_of
 from llmops.evals.spec import SuiteSpec
-from llmops.ingestion.folder import list_folder
-from llmops.ingestion.prepare import prepare
+from llmops.ingestion.prepare import Recipe, prepare
+from llmops.ingestion.sources.folder import Folder
+from llmops.ingestion.spec import FolderSource
 from llmops.workspace.files import load_files
 from tests.conftest import REPOSITORY
 
@@ -19,8 +20,10 @@ SUITES = load_files(REPOSITORY).suites
 def passages(embedder: Embedder) -> dict[str, list[str]]:
     """The text of every chunk of every page, white space aside, as the shipped pipeline makes them."""
     spec = load_files(REPOSITORY).pipelines["handbook"]
-    listing = list_folder(spec.source, REPOSITORY / "docs", spec_file=spec.file)
-    pages = [prepare(file, spec, embedder.count_tokens) for file in listing.files]
+    assert isinstance(spec.source, FolderSource)
+    source = Folder(spec.source, spec.file)
+    recipe = Recipe(spec=spec, source=source, count_tokens=embedder.count_tokens, window=embedder.max_tokens)
+    pages = [prepare(item, recipe) for page in source.pages(None, None) for item in page.items]
     return {page.uri: [" ".join(chunk.text.split()) for chunk in page.chunks] for page in pages}
 
 

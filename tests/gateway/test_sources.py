@@ -248,7 +248,8 @@ def test_a_source_that_says_changed_gets_a_job(pushing: Gateway) -> None:
             "this gateway has no job queues",
         )
         job = jobs.submit("docs")
-        done = eventually(lambda: (found := jobs.get(job)).state in ("done", "failed") and found, "no end", 30)
+        eventually(lambda: jobs.get(job).state in ("done", "failed"), "the job did not end", 30)
+        done = jobs.get(job)
         assert (done.state, done.report is not None and done.report["n_indexed"]) == ("done", 2)
     finally:
         jobs.close()

@@ -127,10 +127,10 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def pages(self, checkpoint: Any, since: Any) -> Any:
+    def pages(self, checkpoint: Any, since: Any) -> Any:  # noqa: ARG002 (the protocol names them)
         return iter(())
 
-    def fetch(self, item: Item, *, max_bytes: int) -> Fetched:
+    def fetch(self, item: Item, *, max_bytes: int) -> Fetched:  # noqa: ARG002 (the protocol names them)
         raise self.error
 
     def groups(self) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_secrets_come_in_order_and_never_overlap() -> None:
     text = f"a ghp_{'a1' * 18} b password={RANDOM} c token: ghp_{'b2' * 18}"
     found = find_secrets(text)
     assert [one.kind for one in found] == ["GITHUB_TOKEN", "ASSIGNED_SECRET", "GITHUB_TOKEN"]
-    assert all(first.end <= second.start for first, second in zip(found, found[1:], strict=False))
+    assert all(first.end <= second.start for first, second in pairwise(found))
 
 
 def test_entropy_is_that_of_the_characters() -> None:
@@ -65,7 +66,9 @@ def test_entropy_is_that_of_the_characters() -> None:
     assert entropy_bits("abcdefgh") == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("unit", ["password", "a:b@", "-----BEGIN PRIVATE KEY-----", "://", "token:", "eyJ", "sk-"])
+@pytest.mark.parametrize(
+    "unit", ["password", "a:b@", "-----BEGIN PRIVATE KEY-----", "://", "token:", "eyJ", "sk-"]
+)
 def test_hostile_repetition_is_read_in_bounded_time(unit: str) -> None:
     began = time.process_time()
     find_secrets(unit * (100_000 // len(unit)))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llmops.ingestion.spec import FolderSource
+
 from llmops.errors import ConfigurationError, NotFoundError, SpecError
 from llmops.evals.spec import SuiteSpec
 from llmops.guardrails.guard import Guard
@@ -52,6 +54,7 @@ def test_every_committed_spec_is_loaded(root: Path, name: str) -> None:
     for example in prompt.spec.examples:
         assert prompt.render(example.variables).messages
     source = files.pipelines[name].source
+    assert isinstance(source, FolderSource)
     assert (Path(files.pipelines[name].file).parent / source.path).is_dir()
 
 

@@ -18,7 +18,7 @@ def next_moment(connection: Connection, pipeline: str) -> datetime:
     Whether an event came after a listing is read from these moments. Call it in the transaction that writes the
     moment down, with no other such transaction at the same time.
     """
-    newest = (
+    newest: tuple[datetime | None, ...] = (
         connection.execute(select(func.max(syncs.c.started_at)).where(syncs.c.pipeline == pipeline)).scalar(),
         connection.execute(
             select(func.max(source_events.c.at)).where(source_events.c.pipeline == pipeline)

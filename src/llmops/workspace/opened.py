@@ -154,13 +154,14 @@ class Workspace:
         with self._loading:
             if key in self._encoders:
                 return self._encoders[key]
+            # What the file says comes first: it may have another prefix for questions, which changes no vector.
             made_by = spec_of(self.ledger.artifacts, shape, pipeline)
-            if made_by is not None and made_by.encoder != pipeline.encoder:
-                with suppress(ConfigurationError):  # its folder may have moved, and the file says whereto
-                    found = self.embedder(made_by.encoder)
-                    if found.digest == shape.embedder_digest:
+            for spec in (pipeline, made_by):
+                with suppress(ConfigurationError):  # its folder may be gone, and the other one's be there
+                    found = self.embedder(spec.encoder) if spec is not None else None
+                    if found is not None and found.digest == shape.embedder_digest:
                         return self._encoders.setdefault(key, found)
-            return self.embedder(pipeline.encoder)  # if it does not fit, who searches is told
+            return self.embedder(pipeline.encoder)  # it does not fit, and who searches is told
 
     def search(
         self,
