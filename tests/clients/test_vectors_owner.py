@@ -84,6 +84,7 @@ def test_an_owner_that_is_gone_is_said_in_one_sentence() -> None:
 )
 def test_an_owner_that_dies_in_the_middle_of_an_answer_is_said_too(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
 
         def serve() -> None:
             for _ in range(2):

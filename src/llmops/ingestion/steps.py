@@ -20,6 +20,7 @@ from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.indexing import ANYONE, Indexing, OnProgress
 from llmops.ingestion.listing import Listing, document_id
+from llmops.ingestion.precision import check_accepted
 from llmops.ingestion.prepare import Prepared, Recipe, read_ahead, read_documents
 from llmops.ingestion.reconciling import carry_over
 from llmops.ingestion.reembed import donor_for, take_over
@@ -59,12 +60,13 @@ def load_encoder(spec: IngestionSpec, indexer: Indexer) -> Embedder:
     """The pipeline's encoder.
 
     Raises:
-        ConfigurationError: chunks would be larger than it reads.
+        ConfigurationError: chunks would be larger than it reads, or it loses more than the spec accepts.
     """
     embedder = indexer.load_embedder(spec)
     if needed_window(spec.chunk) > embedder.max_tokens:
         problem = f"chunk.max_tokens {needed_window(spec.chunk)} is more than {embedder.name!r} reads"
         raise ConfigurationError(f"{spec.file}: {problem}; at most {embedder.max_tokens}")
+    check_accepted(spec, embedder.digest)
     return embedder
 
 

@@ -142,7 +142,7 @@ class OwnerStore:
         """Every point that `where` lets through, in the order of ids."""
         self.count(collection, where=where)  # what is wrong is said now, and not where the points are read
         asked = {"collection": collection, "where": _asked(where), "batch": batch, "vectors": vectors}
-        return (unpacked_point(orjson.loads(line)) for line in self._lines("scroll", asked))
+        return (unpacked_point(self._parsed(line)) for line in self._lines("scroll", asked))
 
     def compact(self, collection: str) -> None:
         """Write the collection anew, without what was deleted."""
@@ -157,7 +157,16 @@ class OwnerStore:
         self._is_closed = True
 
     def _ask(self, call: str, **arguments: Any) -> Any:
-        return orjson.loads(b"".join(self._send(call, arguments)))["result"]
+        return self._parsed(b"".join(self._send(call, arguments)), "result")
+
+    def _parsed(self, answer: bytes, field: str = "") -> Any:
+        """JSON, or a field of it; an owner that dies may end its answer anywhere."""
+        try:
+            said = orjson.loads(answer)
+            return said[field] if field else said
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            problem = f"the vectors' owner at {self._url} answered {answer[:100]!r}"
+            raise StorageError(f"{problem}; is `llmops up` still running?") from error
 
     def _lines(self, call: str, arguments: Mapping[str, Any]) -> Iterator[bytes]:
         rest = b""
