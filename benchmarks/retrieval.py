@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import tempfile
 import time
@@ -60,6 +61,7 @@ from retrieval_sets import REPORT, SETS, TUNE, Judged, Labelled, folders, read_s
 
 TARGETS = {"ir_scifact": 0.72, "ir_cranfield": 0.58, "squad_v2": 0.92, "xquad_en": 0.98}
 """nDCG@10 to reach on the part that is reported."""
+_NEW = itertools.count()
 DEEP = 300
 CALLER = Caller()
 QUICK_DOCUMENTS, LATENCY_QUERIES, ROLLBACKS = 300, 200, 50
@@ -327,12 +329,12 @@ def _latencies(
 ) -> list[dict[str, Any]]:
     """Every query through every search before the next one: all meet the same machine.
 
-    The encoder remembers its latest queries, so that encoding is timed once, on the query with a mark more.
+    The encoder remembers its latest queries, so that encoding is timed once, on the query with a number more.
     """
     taken: dict[str, list[Timed]] = {name: [] for name in retrievers}
     for query in queries:
         started = time.perf_counter()
-        embedder.embed_query(f"{query} ?")
+        embedder.embed_query(f"{query} {next(_NEW)}")
         encode_ms = (time.perf_counter() - started) * 1000
         for name, retriever in retrievers.items():
             retriever.embed(query)

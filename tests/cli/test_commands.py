@@ -68,7 +68,7 @@ def test_the_commands_stand_in_the_order_of_a_newcomer(llmops: Command) -> None:
     names = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")]
     assert names == [
         *("init", "up", "doctor", "ingest", "search", "ask", "prompt", "guard", "eval", "release", "lineage"),
-        *("trace", "audit", "key", "schema"),
+        *("trace", "audit", "key", "worker", "schema"),
     ]
 
 

@@ -16,7 +16,7 @@ from tests.cli.conftest import Command, edit
 from tests.cli.test_up import up
 from tests.gateway.workspaces import write_template
 
-N_PARTS = 30
+N_PARTS = 60
 ROUTE = "serving/assistant.yaml"
 TUNED = ("ingest", "tune", "docs", "--labels")
 
@@ -128,8 +128,8 @@ def test_a_candidate_is_compared_listed_and_gated(llmops: Command, parts: Path) 
     assert llmops("ingest", "run", "docs", "--beside", "--accept-removals", "-w", parts).code == 0
     worse = llmops("ingest", "compare", "docs", "-w", parts)
     assert worse.code == 1
-    assert "docs-2 against docs-1, which answers: 30 labels" in worse.out
-    assert "FAIL  ndcg@10 less that of docs-1 at least -0.01 (by mean): -0.333" in worse.out
+    assert "docs-2 against docs-1, which answers: 60 labels" in worse.out
+    assert "FAIL  ndcg@10 less that of docs-1 at least -0.01 (by mean): -0.167" in worse.out
     llmops("release", "promote", "collection:docs", "-w", parts).refused(1, "docs-2 finds worse than docs-1")
     for n in range(10):
         text = (parts / "docs" / "part-10.md").read_text()
@@ -151,7 +151,7 @@ def test_a_candidate_is_compared_listed_and_gated(llmops: Command, parts: Path) 
     assert out[1].endswith("nDCG@10 1.000")
     assert "retrieval:docs" in llmops("eval", "list", "-w", parts).out
     shown = llmops("eval", "show", verdict, "--failed", "-w", parts)
-    assert "suite retrieval:docs: 30 questions" in shown.out
+    assert "suite retrieval:docs: 60 questions" in shown.out
     assert "  none" in shown.out
 
 

@@ -76,7 +76,7 @@ def test_a_document_that_changed_since_is_marked(llmops: Command, released: Path
     inference_id = ask(llmops, released)
     edit(released / "docs" / "fees.md", "twenty cents", "fifty cents")
     (released / "docs" / "rooms.md").unlink()
-    assert llmops("ingest", "-w", released).code == 0
+    assert llmops("ingest", "-w", released, "--accept-removals").code == 0
     told = llmops("lineage", inference_id, "-w", released).out
     assert re.search(r"^ \*\[1\] fees\.md  \S+  changed since$", told, re.M)
     assert re.search(r"^  \[\d\] rooms\.md  \S+  no longer in the collection's ledger$", told, re.M)

@@ -454,7 +454,7 @@ def test_packed_bodies_are_read_however_they_are_cut(
     [
         ("br", b"x", "which was not asked for"),
         ("gzip", b"not gzip at all", "damaged"),
-        ("gzip", gzip.compress(b"abc" * 100)[:-9], "end too early"),
+        ("gzip", gzip.compress(b"abc" * 100, mtime=0)[:-9], "end too early"),
     ],
 )
 def test_what_cannot_be_unpacked_is_said(encoding: str, raw: bytes, said: str) -> None:

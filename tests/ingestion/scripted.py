@@ -105,7 +105,7 @@ class Wiki:
                 is_everything=not is_delta,
             )
 
-    def fetch(self, item: Item, *, max_bytes: int) -> Fetched:
+    def fetch(self, item: Item, *, max_bytes: int) -> Fetched:  # noqa: ARG002 (the protocol names it)
         self.on_fetch(item.uri)
         self.fetched.append(item.uri)
         if item.uri in self.errors:
@@ -157,9 +157,9 @@ class Trial:
     def sync_in_steps(self, *, repeated: bool = False, **options: bool) -> IngestReport:
         """As `sync`, by the steps that a queue runs; each of them twice when `repeated`."""
         times = 2 if repeated else 1
-        planned = [durable.plan(self.spec, self.indexer, options) for _ in range(times)][-1]
+        *_, planned = (durable.plan(self.spec, self.indexer, options) for _ in range(times))
         batches = [
-            [durable.write_batch(self.spec, self.indexer, planned, number) for _ in range(times)][0]
+            next(iter([durable.write_batch(self.spec, self.indexer, planned, number) for _ in range(times)]))
             for number in range(planned["n_batches"])
         ]
         report = [durable.conclude(self.spec, self.indexer, planned, batches) for _ in range(times)][-1]

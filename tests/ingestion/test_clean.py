@@ -210,7 +210,9 @@ def test_a_document_is_expired_by_the_date_it_carries(trial: Trial) -> None:
     assert (rows["over"].state, rows["over"].n_chunks) == ("expired", 0)
     assert rows["over"].reason == f"expired on {TODAY - timedelta(days=2):%Y-%m-%d}"
     assert rows["odd"].reason == "its field 'expires' is 'next summer', which is no date; write it like 2027-01-31"
-    assert rows["open"].expires_at == (TODAY + timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert rows["open"].expires_at == (TODAY + timedelta(days=2)).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
 
 
 def test_a_document_expires_by_its_age(trial: Trial) -> None:
@@ -318,5 +320,3 @@ def test_a_stricter_policy_reads_every_document_again(trial: Trial) -> None:
         assert trial.sync().n_indexed == 1
         assert shown in trial.texts()["a"]
         assert trial.rows()["a"].labels["secrets"]
-
-

@@ -228,7 +228,7 @@ def test_an_event_wins_although_its_clock_is_behind(filled: Trial, kind: str) ->
 
     class Yesterday(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # a clock for one purpose
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003 (a clock for one purpose)
             return datetime.now(UTC) - timedelta(days=1)
 
     def tell() -> None:

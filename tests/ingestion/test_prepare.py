@@ -79,7 +79,7 @@ def test_a_file_becomes_chunks_with_its_permissions_and_metadata(tmp_path: Path)
         ("a.html", b"<script>x</script>", "empty", "holds no text"),
         ("a.bin", b"\x89PNG", "skipped", "no parser for .bin files"),
         ("a.txt", b"\x00\x01\x02" * 50, "failed", "is binary data, not text"),
-        ("a.docx", b"PK", "failed", "is not a DOCX: it is no ZIP archive"),
+        ("a.docx", b"PK", "failed", "is damaged, or no ZIP archive (File is not a zip file)"),
         ("b.md", b"x" * 2_000, "failed", "has 2,000 bytes; at most 1,000 are read (source.max_file_bytes)"),
     ],
 )

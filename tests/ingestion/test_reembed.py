@@ -20,6 +20,7 @@ from llmops.clients.database.tables import forgotten, pushed_documents
 from llmops.clients.embeddings.prefixed import PrefixedEmbedder
 from llmops.clients.protocols import Embedder, Filter
 from llmops.clients.vectors.edge import EdgeStore
+from llmops.ingestion import durable
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.events import SourceEvent, SourceEvents
 from llmops.ingestion.listing import document_id
@@ -232,6 +233,20 @@ def test_a_rebuild_reads_the_source(wiki: Wiki) -> None:
     wiki.take(wiki.new)
     report = wiki.run(beside=True, rebuild=True)
     assert (report.n_indexed, report.n_unchanged) == (N_PAGES, 0)
+
+
+def test_the_queue_takes_chunks_over_too(wiki: Wiki) -> None:
+    wiki.damage()
+    wiki.push("new.md", page(9))
+    wiki.take(wiki.new)
+    options = {"rebuild": False, "beside": True, "allow_empty": False, "accept_removals": False}
+    planned = durable.plan(wiki.spec(), wiki.indexer, options)
+    assert planned["n_batches"] == 1
+    batch = durable.write_batch(wiki.spec(), wiki.indexer, planned, 0)
+    report = durable.conclude(wiki.spec(), wiki.indexer, planned, [batch])
+    assert (report.is_candidate, report.n_indexed, report.n_unchanged) == (True, 1, N_PAGES)
+    assert report.n_embedded == 3 * (N_PAGES + 1)
+    assert not any("Damaged" in point.chunk.text for point in wiki.points("wiki-2").values())
 
 
 def test_documents_that_hold_nothing_keep_their_reasons(wiki: Wiki) -> None:

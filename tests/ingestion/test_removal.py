@@ -159,7 +159,9 @@ def test_documents_without_chunks_are_not_counted(filled: Trial) -> None:
 def test_a_share_of_one_holds_nothing_and_a_share_of_none_holds_every_loss(filled: Trial) -> None:
     filled.changes = {"sync": {"max_removed_share": 0}}
     remove(filled, "a")
-    assert filled.sync().held.startswith("the source lacks 1 of 10 documents (10 %; sync.max_removed_share lets 0 %")
+    assert filled.sync().held.startswith(
+        "the source lacks 1 of 10 documents (10 %; sync.max_removed_share lets 0 %"
+    )
     filled.changes = {"sync": {"max_removed_share": 1}}
     remove(filled, "bcdefgh")
     assert filled.sync().n_removed == 8

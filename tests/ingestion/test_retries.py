@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from llmops.errors import DocumentError, DocumentGoneError, SourceDeniedError, SourceError
-from llmops.ingestion.documents import DocumentLedger
+from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from tests.ingestion.scripted import Trial
 
 BROKEN = DocumentError("is broken")
@@ -58,7 +58,7 @@ def test_the_wait_doubles_up_to_a_day(filled: Trial) -> None:
     assert waits == [1, 2, 4, 8, 16, 24, 24]
 
 
-def _due(row):  # type: ignore[no-untyped-def]  # a row in, a row out
+def _due(row: DocumentRow) -> DocumentRow:
     from dataclasses import replace
 
     return replace(row, retry_at=datetime.now(UTC))

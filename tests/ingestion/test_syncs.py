@@ -112,8 +112,11 @@ def test_a_plan_keeps_the_whole_listing_and_the_batch_of_what_changed(book: Sync
     book.take(sync.sync_id, {"d9": item("old")}, PLACE)
     items = {f"d{n}": item(f"{n}", handle={"id": n}) for n in range(5)}
     for _ in range(2):  # planning may be repeated
-        book.plan(sync.sync_id, items, {"d7"}, [["d3", "d1"], ["d4"]])
-    assert book.taken(sync.sync_id) == {**items, "d7": None}
+        book.plan(sync.sync_id, items, removed={"d7"}, absent={"d8"}, batches=[["d3", "d1"], ["d4"]])
+    assert book.taken(sync.sync_id) == {**items, "d7": None}  # "d8" was never listed
+    assert (book.absent(sync.sync_id), book.batched(sync.sync_id)) == ({"d8"}, {"d1", "d3", "d4"})
+    book.take(sync.sync_id, {"d8": item("d8")}, PLACE)  # now it is, by a listing that goes on
+    assert (book.absent(sync.sync_id), book.taken(sync.sync_id)["d8"]) == (set(), item("d8"))
     assert book.batch(sync.sync_id, 0) == {"d1": items["d1"], "d3": items["d3"]}
     assert book.batch(sync.sync_id, 1) == {"d4": items["d4"]}
     assert book.batch(sync.sync_id, 2) == {}
@@ -125,14 +128,17 @@ def test_old_syncs_are_forgotten_with_their_items_and_the_last_complete_one_of_a
     for collection in ("wiki-1", "wiki-2"):
         sync = book.begin("wiki", "h", collection=collection)
         book.end(sync, "done", collection=collection, checkpoint={"of": collection})
-    killed = book.begin("wiki", "h", collection="wiki-2")
-    book.take(killed.sync_id, {"d1": item("a")}, PLACE)
+    broken = book.begin("wiki", "h", collection="wiki-2")
+    book.take(broken.sync_id, {"d1": item("a")}, PLACE)
+    book.end(broken, "incomplete", collection="wiki-2", keeps_listing=True)
+    running = book.begin("wiki", "h", collection="wiki-2")
     other = book.begin("other", "h")
     for _ in range(60):
         sync = book.begin("wiki", "h", collection="wiki-2")
         book.end(sync, "incomplete", collection="wiki-2")
-    assert len(book.of("wiki", limit=100)) == 52
-    assert (book.get(killed.sync_id), n_items(database)) == (None, 0)
+    assert len(book.of("wiki", limit=100)) == 53
+    assert (book.get(broken.sync_id), n_items(database)) == (None, 0)
+    assert book.get(running.sync_id) is not None  # somebody may still be at it
     for collection in ("wiki-1", "wiki-2"):
         done = book.done_for(collection, "h")
         assert done is not None

@@ -17,6 +17,7 @@ from llmops.clients.embeddings.source import OnnxSource
 from llmops.errors import EndpointProtocolError, EndpointTimeoutError, NotFoundError, RequestError, TooLargeError
 from llmops.ingestion.run import Options
 from llmops.records import Answer, Caller, Delta, Message, Trace, Usage
+from llmops.retrieval import Retriever
 from llmops.serving.answer import Question, answer, open_inference, stream_answer
 from llmops.serving.conversation import Conversation
 from llmops.serving.route import Route
@@ -233,7 +234,7 @@ def test_a_collection_that_is_missing_is_traced(workspace: Workspace) -> None:
     retriever = workspace.route("assistant").retriever
     assert retriever is not None
     spec = retriever.spec.model_copy(update={"collection": "nothing-here"})
-    elsewhere = type(retriever)(
+    elsewhere = Retriever(
         spec=spec,
         store=workspace.store,
         embedder=workspace.embedder(OnnxSource(model="all-MiniLM-L6-v2")),

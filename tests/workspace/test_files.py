@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from llmops.ingestion.spec import FolderSource
-
 from llmops.errors import ConfigurationError, NotFoundError, SpecError
 from llmops.evals.spec import SuiteSpec
 from llmops.guardrails.guard import Guard
+from llmops.ingestion.spec import FolderSource
 from llmops.workspace.files import check_files, load_files
 from tests.conftest import REPOSITORY
 

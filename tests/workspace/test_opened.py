@@ -10,7 +10,8 @@ import pytest
 from llmops.errors import ConfigurationError, NotFoundError, StorageError, WorkspaceBusyError
 from llmops.serving.spec import ExtractiveEndpoint, OpenAIEndpoint
 from llmops.settings import Settings
-from llmops.workspace.opened import Workspace, effective_endpoint
+from llmops.workspace.endpoints import effective_endpoint
+from llmops.workspace.opened import Workspace
 from llmops.workspace.ownership import find_owner, take_ownership
 from tests.workspace.test_files import TEMPLATE
 

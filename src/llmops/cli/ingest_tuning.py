@@ -129,8 +129,11 @@ def _print_written(found: dict[str, Any]) -> None:
     if found["written"]:
         print(f"\nwritten to {found['written']}; restart `llmops up` to answer with it")
     elif found["is_changed"]:
-        fields = [f"fusion: {chosen['fusion']}", f"dense_weight: {chosen['dense_weight']:g}"]
+        fields = [f"fusion: {chosen['fusion']}"]
         fields += [f"rrf_k: {chosen['rrf_k']}"] if chosen["fusion"] == "rrf" else []
+        fields += (
+            [f"dense_weight: {chosen['dense_weight']:g}"] if chosen["fusion"] not in ("dense", "sparse") else []
+        )
         print(f"\nnot written; --write does, or set under retrieval: {', '.join(fields)}")
 
 

@@ -80,12 +80,14 @@ class Tried:
         ndcg_at_10: mean over queries.
         gain: its mean less the current setting's, paired; of no width for the current setting itself.
         p_value: that it is better than the current setting, adjusted for how many were tried.
+        over_single: its mean less the better single search's, paired; None where neither was tried.
     """
 
     setting: Setting
     ndcg_at_10: Interval
     gain: Interval
     p_value: float
+    over_single: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,9 +117,10 @@ class Choice:
 def choose(scores: Mapping[Setting, Sequence[float]]) -> Choice:
     """The setting to use from now on.
 
-    The best of those that are proven better than the current one: p < 0.05 in a paired test that knows how many
-    were tried. Without such a one the current setting stays. A fusion more than 0.005 below the better single
-    search is out, also when it is the current one: then the best of the others is taken, proven or not.
+    The best of those that are proven better than the current one (p < 0.05 in a paired test that knows how many
+    were tried) and proven not to be more than 0.005 below the better single search (the lower end of the paired
+    95 % interval). Without such a one the current setting stays, unless its own mean is more than 0.005 below that
+    search: then the best of those whose mean is not is taken, proven or not.
 
     Args:
         scores: nDCG@10 of the same queries in the same order, one list a setting; the current setting first.
@@ -129,12 +132,15 @@ def choose(scores: Mapping[Setting, Sequence[float]]) -> Choice:
     rows = np.array([scores[name] for name in names], dtype=np.float64).T
     gains = rows - rows[:, :1]
     p_values = adjusted_p_values(gains)
+    singles = [index for index, name in enumerate(names) if name.is_single]
+    single = max(singles, key=lambda index: float(rows[:, index].mean()), default=None)
     tried = tuple(
         Tried(
             setting=name,
             ndcg_at_10=bootstrap_interval(list(rows[:, index])),
             gain=bootstrap_interval(list(gains[:, index])),
             p_value=p_values[index],
+            over_single=bootstrap_interval(list(rows[:, index] - rows[:, single])) if single is not None else None,
         )
         for index, name in enumerate(names)
     )
@@ -143,13 +149,12 @@ def choose(scores: Mapping[Setting, Sequence[float]]) -> Choice:
 
 def _decided(tried: tuple[Tried, ...]) -> Choice:
     current = tried[0]
-    floor = max((one.ndcg_at_10.mean for one in tried if one.setting.is_single), default=0.0) - BELOW_SINGLE
-    allowed = [one for one in tried if one.ndcg_at_10.mean >= floor]
-    proven = [one for one in allowed if one.p_value < SIGNIFICANT]
+    proven = [one for one in tried if one.p_value < SIGNIFICANT and _is_above(one, lambda over: over.low)]
     if proven:
         best = max(proven, key=lambda one: one.ndcg_at_10.mean)
         reason = f"{best.setting.name} is better than {current.setting.name}: p = {best.p_value:.4f}"
         return Choice(chosen=best.setting, tried=tried, reason=reason)
+    allowed = [one for one in tried if _is_above(one, lambda over: over.mean)]
     if current in allowed:
         reason = f"nothing is proven better than {current.setting.name}, so it stays"
         return Choice(chosen=current.setting, tried=tried, reason=reason)
@@ -158,6 +163,10 @@ def _decided(tried: tuple[Tried, ...]) -> Choice:
         f"{current.setting.name} is more than {BELOW_SINGLE} below one search alone; {best.setting.name} is not"
     )
     return Choice(chosen=best.setting, tried=tried, reason=reason)
+
+
+def _is_above(one: Tried, bound: Callable[[Interval], float]) -> bool:
+    return one.over_single is None or bound(one.over_single) >= -BELOW_SINGLE
 
 
 class SearchesOnce:

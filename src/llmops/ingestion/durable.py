@@ -39,13 +39,10 @@ def _quiet(_: object) -> None:
 
 
 def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> dict[str, Any]:
-    """List the source, compare it with the ledger, and cut what changed into batches.
+    """List the source, compare it with the ledger, and cut what changed into batches; raises as `ingest`.
 
     Returns:
         `sync_id`, `collection`, `n_batches` and what concluding needs; all JSON.
-
-    Raises:
-        ConfigurationError, StorageError: as `ingest`.
     """
     chosen = Options(**options)
     book = SyncBook(indexer.database)
@@ -53,10 +50,10 @@ def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> 
     with closing(open_source(spec, indexer.database, indexer.state)) as source:
         embedder = load_encoder(spec, indexer)
         shape, rows = collection_to_fill(spec, indexer, embedder, chosen)
-        collection = shape.collection if shape is not None else ""
-        listing = list_source(spec, source, book, None, collection=collection, tell=_quiet)
-        book.belongs_to_job(listing.sync.sync_id)
-        report = new_report(listing, collection)
+        filled = shape.collection if shape is not None else ""
+        listing = list_source(spec, source, book, None, collection=filled, tell=_quiet)
+        book.belongs_to_job(listing.sync)
+        report = new_report(listing, filled)
         sync = Sync(
             spec=spec,
             indexer=indexer,
@@ -72,8 +69,13 @@ def plan(spec: IngestionSpec, indexer: Indexer, options: Mapping[str, bool]) -> 
             to_do = sync.plan(rows)
             shape = shape or sync.make(list(to_do.changed.values()))
             batches = _batches(sorted(to_do.changed))
-            gone = listing.removed | listing.absent
-            book.plan(listing.sync.sync_id, {**listing.items, **to_do.changed}, gone, batches)
+            book.plan(
+                listing.sync.sync_id,
+                {**listing.items, **to_do.changed},
+                removed=listing.removed,
+                absent=listing.absent,
+                batches=batches,
+            )
         except BaseException as error:
             book.end(listing.sync, "failed", reason=str(error) or type(error).__name__)
             raise
@@ -145,6 +147,7 @@ def conclude(
         taken = book.taken(planned["sync_id"])
         sync.listing.items = dict(items_of(taken))
         sync.listing.removed = {key for key, item in taken.items() if item is None}
+        sync.listing.absent = book.absent(planned["sync_id"])
         sync.listing.problems = [*planned["problems"], *(p for b in batches for p in b["source_problems"])]
         sync.group_problems = list(planned["group_problems"])
         sync.report = _report(planned["report"])

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, desc, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, desc, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
@@ -24,6 +24,7 @@ CHECKPOINT_LASTS = timedelta(hours=24)
 _KEPT = 50
 _ELSEWHERE_LASTS = timedelta(hours=1)
 JOB = "job"
+_ABSENT = -1  # in place of a batch's number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,17 +96,16 @@ class SyncBook:
             if row.owner != JOB and _is_alive(row.owner, row.started_at):
                 raise BusyError(f"another process ({row.owner}) is syncing {pipeline!r}; wait for it")
 
-    def belongs_to_job(self, sync_id: str) -> None:
-        """From now on any worker goes on with this sync."""
+    def belongs_to_job(self, sync: Sync) -> None:
+        """From now on any worker goes on with this sync; what the job had begun before is over."""
         with self._database.begin() as connection:
-            connection.execute(update(syncs).where(syncs.c.sync_id == sync_id).values(owner=JOB))
+            connection.execute(update(syncs).where(syncs.c.sync_id == sync.sync_id).values(owner=JOB))
+            _abandon(connection, sync.pipeline, "was begun again", but=sync.sync_id)
 
     def abandon_jobs(self, pipeline: str, reason: str) -> None:
         """End the syncs of a job that was stopped."""
-        here = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running") & (syncs.c.owner == JOB)
         with self._database.begin() as connection:
-            values = {"state": "failed", "ended_at": datetime.now(UTC), "reason": reason, "checkpoint": None}
-            connection.execute(update(syncs).where(here).values(values))
+            _abandon(connection, pipeline, reason)
 
     def go_on(self, sync: Sync) -> None:
         """A sync that broke off is under way again, here."""
@@ -143,10 +143,23 @@ class SyncBook:
         return self._newest(syncs.c.sync_id == sync_id)
 
     def plan(
-        self, sync_id: str, items: Mapping[str, Item], removed: Collection[str], batches: Sequence[Sequence[str]]
+        self,
+        sync_id: str,
+        items: Mapping[str, Item],
+        *,
+        removed: Collection[str],
+        absent: Collection[str],
+        batches: Sequence[Sequence[str]],
     ) -> None:
-        """Keep a whole listing with the batch of each document that has to be read, in one transaction."""
+        """Keep a whole listing with the batch of each document that has to be read, in one transaction.
+
+        Args:
+            removed: documents that the source says are gone.
+            absent: documents that were known and that it does not name: they are no part of what it listed.
+        """
         batch_of = {key: number for number, batch in enumerate(batches) for key in batch}
+        batch_of.update(dict.fromkeys(absent, _ABSENT))
+        gone = dict.fromkeys([*removed, *absent])
         rows = [
             {
                 "sync_id": sync_id,
@@ -155,7 +168,7 @@ class SyncBook:
                 "batch": batch_of.get(key),
                 "item": item_json(item),
             }
-            for n, (key, item) in enumerate([*items.items(), *((key, None) for key in removed)])
+            for n, (key, item) in enumerate([*items.items(), *gone.items()])
         ]
         with self._database.begin() as connection:
             connection.execute(delete(sync_items).where(sync_items.c.sync_id == sync_id))
@@ -171,9 +184,16 @@ class SyncBook:
 
     def batched(self, sync_id: str) -> set[str]:
         """The documents of all batches."""
-        here = (sync_items.c.sync_id == sync_id) & sync_items.c.batch.is_not(None)
+        return self._ids(sync_id, sync_items.c.batch >= 0)
+
+    def absent(self, sync_id: str) -> set[str]:
+        """The documents that a listing of everything does not name, as planning found it."""
+        return self._ids(sync_id, sync_items.c.batch == _ABSENT)
+
+    def _ids(self, sync_id: str, condition: ColumnElement[bool]) -> set[str]:
+        here = select(sync_items.c.document_id).where(sync_items.c.sync_id == sync_id, condition)
         with self._database.read() as connection:
-            return set(connection.execute(select(sync_items.c.document_id).where(here)).scalars())
+            return set(connection.execute(here).scalars())
 
     def take(self, sync_id: str, items: Mapping[str, Item | None], checkpoint: Checkpoint) -> None:
         """A page of a listing with the place after it, in one transaction.
@@ -184,7 +204,7 @@ class SyncBook:
         dialect = sqlite if self._database.is_sqlite else postgresql
         statement = dialect.insert(sync_items)
         statement = statement.on_conflict_do_update(
-            index_elements=["sync_id", "document_id"], set_={"item": statement.excluded["item"]}
+            index_elements=["sync_id", "document_id"], set_={"item": statement.excluded["item"], "batch": None}
         )
         with self._database.begin() as connection:
             so_far = select(func.count()).select_from(sync_items).where(sync_items.c.sync_id == sync_id)
@@ -200,8 +220,10 @@ class SyncBook:
 
     def taken(self, sync_id: str) -> dict[str, Item | None]:
         """What a listing has brought so far, in its order."""
-        query = select(sync_items).where(sync_items.c.sync_id == sync_id).order_by(sync_items.c.position)
+        is_listed = sync_items.c.batch.is_(None) | (sync_items.c.batch >= 0)
+        query = select(sync_items).where(sync_items.c.sync_id == sync_id, is_listed)
         with self._database.read() as connection:
+            query = query.order_by(sync_items.c.position)
             return {row.document_id: item_of(row.item) for row in connection.execute(query)}
 
     def end(
@@ -258,6 +280,12 @@ def _is_alive(owner: str, started_at: datetime) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _abandon(connection: Any, pipeline: str, reason: str, *, but: str = "") -> None:
+    here = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running") & (syncs.c.owner == JOB)
+    values = {"state": "failed", "ended_at": datetime.now(UTC), "reason": reason, "checkpoint": None}
+    connection.execute(update(syncs).where(here & (syncs.c.sync_id != but)).values(values))
 
 
 def _forget_old(connection: Any, pipeline: str) -> None:

@@ -149,7 +149,7 @@ class Jobs:
         """Stop a job before its next step; what it wrote stays."""
         job = self.get(job_id)
         if job.state in ("queued", "running"):
-            DBOS.cancel_workflow(job_id)
+            DBOS.cancel_workflow(job_id, cancel_children=True)
             self._syncs.abandon_jobs(job.pipeline, f"job {job_id} was cancelled")
         return self.get(job_id)
 

@@ -18,8 +18,8 @@ from llmops.releases import CollectionBook, ReleaseBook
 from llmops.releases.audit import verify_chain
 from llmops.serving.spec import OpenAIEndpoint
 from llmops.settings import Settings, state_directory
+from llmops.workspace.endpoints import effective_endpoint, openai_chat
 from llmops.workspace.files import WorkspaceFiles, check_files
-from llmops.workspace.opened import effective_endpoint, openai_chat
 from llmops.workspace.ownership import find_owner
 
 _EXTRAS = {

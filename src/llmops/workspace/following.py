@@ -69,7 +69,8 @@ class FollowingRetriever(Retriever):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Word pieces of texts as the encoder of what answers now counts them, special tokens included."""
-        return self._present()._embedder.count_tokens(texts)
+        present = self._present()
+        return super().count_tokens(texts) if present is self else present.count_tokens(texts)
 
     def shape(self) -> CollectionShape:
         """The collection that answers now.

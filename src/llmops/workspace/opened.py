@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
-from llmops.clients.chat import OpenAIChat, Timeouts
 from llmops.clients.embeddings.source import EncoderSource, OnnxSource
 from llmops.clients.protocols import ChatModel, Embedder, MetadataCondition, VectorStore
-from llmops.config import beside, digest
+from llmops.config import beside
 from llmops.errors import BusyError, ConfigurationError, LlmopsError
 from llmops.guardrails.guard import Guard
 from llmops.ingestion.erasure import n_forgotten
@@ -34,6 +31,7 @@ from llmops.serving.route import Route
 from llmops.serving.spec import Endpoint, ExtractiveEndpoint, OpenAIEndpoint, Price, RouteSpec
 from llmops.settings import Settings, state_directory
 from llmops.tracing import FeedbackBook, TraceWriter
+from llmops.workspace.endpoints import effective_endpoint, model_digest, openai_chat
 from llmops.workspace.files import WorkspaceFiles, load_files, load_pipelines, pipeline_marks, unfilled
 from llmops.workspace.following import FollowingRetriever, spec_of
 from llmops.workspace.ledger import Ledger, as_text
@@ -142,7 +140,7 @@ class Workspace:
             reranker=open_reranker(spec.rerank, file=file) if spec.rerank is not None else None,
             pinned=pinned,
         )
-        if isinstance(spec.rewrite, ModelRewrite) and spec.rewrite.endpoint is not None:
+        if isinstance(spec.rewrite, ModelRewrite) and spec.rewrite.endpoint in self.files.models.endpoints:
             retriever.rewriter = self.model(spec.rewrite.endpoint)
         return retriever
 
@@ -375,37 +373,3 @@ def route_hashes(
     if spec.guardrails is not None:
         hashes[f"guardrails:{spec.guardrails}"] = files.policy(spec.guardrails).spec_hash
     return hashes
-
-
-def model_digest(endpoint: Endpoint) -> str:
-    """SHA-256 (hex) of what an endpoint says about the model itself; where it listens does not matter."""
-    match endpoint:
-        case ExtractiveEndpoint():
-            return digest(["extractive", endpoint.embedder])
-        case OpenAIEndpoint():
-            return digest(["openai", endpoint.model])
-        case _:
-            assert_never(endpoint)
-
-
-def effective_endpoint(endpoint: Endpoint, settings: Settings) -> Endpoint:
-    """The endpoint after the environment: `LLMOPS_CHAT_URL` answers in place of the extractive model."""
-    if not isinstance(endpoint, ExtractiveEndpoint) or not settings.chat_url:
-        return endpoint
-    if not settings.chat_model:
-        raise ConfigurationError("LLMOPS_CHAT_URL is set but LLMOPS_CHAT_MODEL is not; set it to the model's name")
-    if not settings.chat_url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"LLMOPS_CHAT_URL {settings.chat_url!r} must begin with http:// or https://")
-    return OpenAIEndpoint(
-        type="openai", base_url=settings.chat_url, model=settings.chat_model, api_key_env="LLMOPS_CHAT_API_KEY"
-    )
-
-
-def openai_chat(name: str, endpoint: OpenAIEndpoint, settings: Settings) -> OpenAIChat:
-    """The client of an OpenAI-compatible endpoint; its key comes from the environment."""
-    variable = endpoint.api_key_env
-    key = settings.chat_api_key if variable == "LLMOPS_CHAT_API_KEY" else os.environ.get(variable, "")
-    if variable and not key and variable != "LLMOPS_CHAT_API_KEY":
-        raise ConfigurationError(f"endpoint {name!r} needs its key in the environment variable {variable}")
-    timeouts = Timeouts(**endpoint.timeouts.model_dump())
-    return OpenAIChat(name=name, base_url=endpoint.base_url, model=endpoint.model, api_key=key, timeouts=timeouts)

@@ -117,6 +117,7 @@ def _choice_json(choice: Choice, reported: Mapping[Setting, RetrievalRun]) -> di
                 "ndcg_at_10": asdict(one.ndcg_at_10),
                 "gain": asdict(one.gain),
                 "p_value": one.p_value,
+                "over_single": asdict(one.over_single) if one.over_single is not None else None,
             }
             for one in choice.tried
         ],

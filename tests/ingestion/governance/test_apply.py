@@ -55,7 +55,7 @@ def test_personal_data_is_labelled_redacted_or_refused_as_the_policy_says() -> N
     clean = govern(document(text, title=f"About {MAIL}"), spec(pii="redact"))
     assert (clean.document.text, clean.document.title) == ("Write to <EMAIL_ADDRESS>.", "About <EMAIL_ADDRESS>")
     assert clean.labels == {"pii": ["EMAIL_ADDRESS"], "pii_redacted": 2}
-    with pytest.raises(DocumentRefusedError, match="^holds 1 EMAIL_ADDRESS, which") as refused:
+    with pytest.raises(DocumentRefusedError, match=r"^holds 1 EMAIL_ADDRESS, which") as refused:
         govern(document(text), spec(pii="refuse"))
     assert MAIL not in str(refused.value)
 

@@ -211,7 +211,8 @@ def test_the_specs_principals_narrow_too(tmp_path: Path) -> None:
 
 def test_a_code_section_of_an_xml_export_comes_whole(tmp_path: Path) -> None:
     code = (
-        '<ac:structured-macro ac:name="code"><ac:plain-text-body><![CDATA[if a[b[0]]]]><![CDATA[>c && d < e: pass]]>'
+        '<ac:structured-macro ac:name="code"><ac:plain-text-body>'
+        "<![CDATA[if a[b[0]]]]><![CDATA[>c && d < e: pass]]>"
         "</ac:plain-text-body></ac:structured-macro>"
     )
     write_zip(tmp_path / "export.zip", {"top/entities.xml": entities_xml([Entry(key=1, title="Code", body=code)])})

@@ -168,6 +168,7 @@ class EdgeShards:
                 self._journals.pop(collection, None)
                 if collection not in self._open or making.exists():
                     fresh.close()
+                shutil.rmtree(making, ignore_errors=True)  # else a drop that is killed later would be undone
 
     def _take_place(self, collection: str, making: Path) -> None:
         """Killed between the two renames, the old shard gets its name back at the next start."""
