@@ -105,7 +105,7 @@ SAME: dict[str, tuple[str, ...]] = {
     "status": ("ingest", "status"),
 }
 CHANGING = re.compile(
-    r"inf_[0-9a-f]{32}|\"sync_id\": \"[0-9a-f]{32}|chatcmpl-\S+?(?=\")|\d+\.\d+ s\b"
+    r"inf_[0-9a-f]{32}|(?<=\"sync_id\": \")[0-9a-f]{32}|chatcmpl-\S+?(?=\")|\d+\.\d+ s\b"
     r"|\"(?:duration_s|created)\": [\d.e-]+|docs-\d+"
 )
 

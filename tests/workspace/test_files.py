@@ -74,7 +74,11 @@ def datasets_of(suite: SuiteSpec) -> list[Path]:
 
 @pytest.mark.parametrize("path", ["prompts/answer.prompt.md", "guardrails/default.yaml"])
 def test_the_template_has_the_same_prompt_and_policy_as_the_repository(path: str) -> None:
-    assert (TEMPLATE / path).read_bytes() == (REPOSITORY / path).read_bytes()
+    def read(root: Path) -> str:
+        # How many sentences an answer may have is chosen by each workspace's own questions.
+        return re.sub(r"max_sentences: \d.*", "", (root / path).read_text())
+
+    assert read(TEMPLATE) == read(REPOSITORY)
 
 
 def test_a_pipeline_is_found_by_its_name_and_by_its_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
