@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,12 @@ def refused(response: httpx.Response, status: int, message: str) -> None:
     assert_error(response, status, kinds[status], message)
 
 
+_LOCKED = """
+import pathlib, sqlite3, sys
+ledger = sqlite3.connect(pathlib.Path(sys.argv[1]) / "ledger.sqlite3")
+ledger.execute("SELECT count(*) FROM documents").fetchall()
+ledger.close()
+"""
 ADMIN = {"Authorization": "Bearer the-owner's-token"}
 
 
@@ -212,6 +220,9 @@ def test_a_forgotten_document_is_gone_everywhere_and_stays_away(pushing: Gateway
     receipt = done.json()
     assert (receipt["n_points"], receipt["n_traces"], receipt["n_feedback"]) == (1, 1, 1)
     assert (receipt["left"], receipt["is_proved"]) == ({}, True)
+    held = subprocess.run([sys.executable, "-c", _LOCKED, str(pushing.workspace.root / ".llmops")], check=False)
+    assert held.returncode == 0  # a process that comes and goes leaves our log alone
+    assert (pushing.workspace.root / ".llmops" / "ledger.sqlite3-wal").exists()
     assert seen(pushing) == ["memo/other"]
     trace = pushing.workspace.traces.get(answer["inference_id"])
     assert all(span.input is None and span.output is None for span in trace.spans)

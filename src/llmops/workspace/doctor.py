@@ -23,7 +23,7 @@ from llmops.workspace.files import WorkspaceFiles, check_files
 from llmops.workspace.ownership import find_owner
 
 _EXTRAS = {
-    "ingest": ("onnxruntime", "tokenizers", "qdrant_edge", "pypdf", "docx", "docutils", "bs4"),
+    "ingest": ("onnxruntime", "tokenizers", "qdrant_edge", "pypdfium2", "docx", "docutils", "bs4"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "guardrails": ("presidio_analyzer", "spacy"),
     "registry": ("mlflow",),

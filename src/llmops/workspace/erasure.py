@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import tables
 from llmops.clients.protocols import Filter
-from llmops.errors import ConfigurationError, NotFoundError
+from llmops.errors import ConfigurationError, NotFoundError, StorageError
 from llmops.ingestion.documents import DocumentLedger
 from llmops.ingestion.events import SourceEvent, SourceEvents
 from llmops.ingestion.listing import document_id
@@ -34,6 +36,22 @@ _PROBE_WORDS = 8
 _PROBES = 200
 _WORD = re.compile(r"\S+")
 _BATCH = 500
+_LOOK = """
+import json, pathlib, sys
+asked = json.load(sys.stdin.buffer)
+folder, runs = pathlib.Path(asked["folder"]), [run.encode() for run in asked["runs"]]
+found = {}
+for path in sorted(folder.rglob("*")):
+    if path.is_file() and path.suffix not in (".onnx", ".lock"):
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            continue
+        n = sum(run in raw for run in runs)
+        if n:
+            found[path.relative_to(folder).as_posix()] = n
+print(json.dumps(found))
+"""
 _SEARCHED = ("documents", "sync_items", "syncs", "pushed_documents", "feedback")
 
 
@@ -273,19 +291,19 @@ def _holds(workspace: Workspace, row: Any, probes: _Probes) -> bool:
 
 
 def _files_with(workspace: Workspace, probes: _Probes) -> dict[str, int]:
-    """Files of the embedded workspace whose bytes still hold a run of the document's words."""
+    """Files of the embedded workspace whose bytes still hold a run of the document's words.
+
+    A process of its own reads them: closing a database file here would drop SQLite's locks on it, and the next
+    command that came and went would delete the log that this process goes on writing to.
+    """
     state = state_directory(workspace.root)
-    wanted = [run.encode() for run in probes.runs]
-    found: dict[str, int] = {}
-    for path in sorted(state.rglob("*")):
-        if path.is_file() and path.suffix not in (".onnx", ".lock"):
-            try:
-                raw = path.read_bytes()
-            except OSError:
-                continue
-            if n := sum(run in raw for run in wanted):
-                found[f"file {path.relative_to(state).as_posix()}"] = n
-    return found
+    asked = orjson.dumps({"folder": str(state.resolve()), "runs": list(probes.runs)})
+    try:
+        done = subprocess.run([sys.executable, "-I", "-c", _LOOK], input=asked, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise StorageError(f"the files in {str(state)!r} cannot be searched ({error}); run it again") from error
+    found: dict[str, int] = orjson.loads(done.stdout)
+    return {f"file {name}": n for name, n in found.items()}
 
 
 def _rows(workspace: Workspace, table: Table, *order: Any) -> Iterable[Any]:
