@@ -1,15 +1,15 @@
 """What a search with permissions costs over 50,000 chunks, beside the bare encoder and the bare store.
 
-    python benchmarks/search_at_scale.py [DATA] [--chunks 50000] [--rounds 3] [--quantization turbo8]
+    python benchmarks/search_at_scale.py [DATA] [--chunks 50000] [--rounds 3] [--quantization none]
         [--keep DIR] [--quick] [--json]
 
 Ours is the whole `Retriever`: query embedding, BM25 weights, permissions, both searches, fusion, the passages.
 Bare is what one would write without us: `embed_query` of a second encoder, then one call of `qdrant_edge` on a
 copy of the same folder that searches both vectors under the same permissions, fuses them and returns the same
 number of payloads; its filter and its BM25 weights are made before the clock starts. Both answer every question
-in turns. The bare search is exact also where `--quantization` lets ours read codes first: agreement then shows
-their loss. Processor time is that of all threads; where other work is on the machine it says more than the clock.
-The corpus is that of `scale_corpus.py`.
+in turns. The bare search is exact also where ours reads codes first, as it does unless `--quantization none`:
+agreement shows their loss. Processor time is that of all threads; where other work is on the machine it says more
+than the clock. The corpus is that of `scale_corpus.py`.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=50_000)
     parser.add_argument("--questions", type=int, default=900, help="in all rounds together")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quantization", choices=("none", "turbo8", "turbo4", "binary"), default="none")
+    parser.add_argument("--quantization", choices=("auto", "none", "turbo8", "turbo4", "binary"), default="auto")
     parser.add_argument("--keep", type=Path, help="build here, and use again what is here")
     parser.add_argument("--quick", action="store_true", help="a small collection: not comparable")
     parser.add_argument("--json", action="store_true")

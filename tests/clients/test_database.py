@@ -166,6 +166,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "owner": "host:1",
     },
     "sync_items": {"sync_id": "s1", "document_id": "d1", "position": 0, "batch": 1, "item": {"uri": "a.md"}},
+    "sync_steps": {"sync_id": "s1", "number": -1, "outcome": {"n_batches": 1}},
     "source_events": {
         "event_id": 1,
         "pipeline": "docs",

@@ -421,7 +421,9 @@ def test_points_stored_before_there_were_tenants_belong_to_the_default_tenant(tm
     store.close()
 
 
-@pytest.mark.parametrize(("quantization", "least"), [("turbo8", 0.99), ("turbo4", 0.98), ("binary", 0.85)])
+@pytest.mark.parametrize(
+    ("quantization", "least"), [("auto", 0.99), ("turbo8", 0.99), ("turbo4", 0.98), ("binary", 0.85)]
+)
 def test_codes_find_nearly_what_an_exact_search_finds(
     tmp_path: Path, quantization: Quantization, least: float
 ) -> None:

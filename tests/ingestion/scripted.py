@@ -158,11 +158,10 @@ class Trial:
         """As `sync`, by the steps that a queue runs; each of them twice when `repeated`."""
         times = 2 if repeated else 1
         *_, planned = (durable.plan(self.spec, self.indexer, options) for _ in range(times))
-        batches = [
-            next(iter([durable.write_batch(self.spec, self.indexer, planned, number) for _ in range(times)]))
-            for number in range(planned["n_batches"])
-        ]
-        report = [durable.conclude(self.spec, self.indexer, planned, batches) for _ in range(times)][-1]
+        for number in range(planned["n_batches"]):
+            for _ in range(times):
+                durable.write_batch(self.spec, self.indexer, planned["sync_id"], number)
+        report = [durable.conclude(self.spec, self.indexer, planned["sync_id"]) for _ in range(times)][-1]
         self.check(report)
         return report
 

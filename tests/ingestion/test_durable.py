@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -84,6 +83,11 @@ def assert_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
         np.testing.assert_allclose(dense, other[1][key], atol=1e-6)
 
 
+def write_all(trial: Trial, planned: dict[str, Any]) -> None:
+    for number in range(planned["n_batches"]):
+        durable.write_batch(trial.spec, trial.indexer, planned["sync_id"], number)
+
+
 def in_one_go(trial: Trial, **options: bool) -> IngestReport:
     return trial.sync(**options)
 
@@ -96,7 +100,6 @@ def in_repeated_steps(trial: Trial, **options: bool) -> IngestReport:
     return trial.sync_in_steps(repeated=True, **options)
 
 
-@pytest.mark.xfail(strict=False, reason="a failing document's attempts are counted once more than in one go")
 @pytest.mark.parametrize("work", [in_steps, in_repeated_steps])
 def test_steps_end_where_one_go_ends(filled: Trial, work: Callable[..., IngestReport]) -> None:
     wiki = filled.wiki
@@ -125,16 +128,42 @@ def test_steps_end_where_one_go_ends(filled: Trial, work: Callable[..., IngestRe
         said, held = expected[n]
         assert account(report) == said
         assert_same(stored(filled), held)
-        edit(filled)
+        if n < len(runs) - 1:
+            edit(filled)
 
 
-def test_nothing_but_json_travels(filled: Trial) -> None:
+def test_what_travels_names_no_document(filled: Trial) -> None:
+    """A queue's own files are not searched for what is to be forgotten."""
+    assert durable.plan(filled.spec, filled.indexer, {}) == {"sync_id": filled.last.sync_id, "n_batches": 4}
+
+
+def test_a_batch_that_is_done_again_is_not_read_again(filled: Trial) -> None:
     planned = durable.plan(filled.spec, filled.indexer, {})
-    assert json.loads(json.dumps(planned)) == planned
-    assert planned["n_batches"] == 4
-    needed = durable.for_batches(planned)
-    batch = durable.write_batch(filled.spec, filled.indexer, json.loads(json.dumps(needed)), 0)
-    assert json.loads(json.dumps(batch)) == batch
+    durable.write_batch(filled.spec, filled.indexer, planned["sync_id"], 0)
+    n_asked = len(filled.wiki.asked)
+    durable.write_batch(filled.spec, filled.indexer, planned["sync_id"], 0)
+    assert len(filled.wiki.asked) == n_asked
+    with pytest.raises(StorageError, match="is not under way any more; run the pipeline again"):
+        durable.conclude(filled.spec, filled.indexer, planned["sync_id"])  # three batches are not written yet
+
+
+def test_what_the_steps_kept_goes_with_the_sync(filled: Trial) -> None:
+    from sqlalchemy import func, select
+
+    from llmops.clients.database.tables import sync_steps
+
+    def n_kept() -> int:
+        with filled.database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(sync_steps)).scalar_one())
+
+    planned = durable.plan(filled.spec, filled.indexer, {})
+    write_all(filled, planned)
+    assert n_kept() == 1 + planned["n_batches"]
+    durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
+    assert n_kept() == 0
+    planned = durable.plan(filled.spec, filled.indexer, {})
+    SyncBook(filled.database).abandon_jobs("wiki", "the job was cancelled")
+    assert n_kept() == 0
 
 
 def test_batches_may_be_written_in_any_order_and_at_the_same_time(filled: Trial) -> None:
@@ -143,8 +172,9 @@ def test_batches_may_be_written_in_any_order_and_at_the_same_time(filled: Trial)
     planned = durable.plan(filled.spec, filled.indexer, {})
     numbers = random.Random(7).sample(range(planned["n_batches"]), planned["n_batches"])
     with ThreadPoolExecutor(4) as pool:
-        batches = list(pool.map(lambda n: durable.write_batch(filled.spec, filled.indexer, planned, n), numbers))
-    report = durable.conclude(filled.spec, filled.indexer, planned, batches)
+        sync_id = planned["sync_id"]
+        list(pool.map(lambda n: durable.write_batch(filled.spec, filled.indexer, sync_id, n), numbers))
+    report = durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert (report.n_indexed, report.n_duplicate, report.n_empty, report.n_failed) == (13, 1, 1, 1)
     assert report.n_chunks == len(filled.points()) == 13
 
@@ -152,10 +182,10 @@ def test_batches_may_be_written_in_any_order_and_at_the_same_time(filled: Trial)
 def test_a_sync_that_was_concluded_is_not_concluded_again(filled: Trial) -> None:
     """Its listing is not kept any more: read as it stands, it would say that everything is gone."""
     planned = durable.plan(filled.spec, filled.indexer, {"accept_removals": True})
-    batches = [durable.write_batch(filled.spec, filled.indexer, planned, n) for n in range(planned["n_batches"])]
-    first = durable.conclude(filled.spec, filled.indexer, planned, batches)
+    write_all(filled, planned)
+    first = durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     before = stored(filled)
-    again = durable.conclude(filled.spec, filled.indexer, planned, batches)
+    again = durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert account(again) == account(first)
     assert_same(stored(filled), before)
     assert filled.last.state == "done"
@@ -168,7 +198,7 @@ def test_what_others_write_between_the_steps_is_not_removed(filled: Trial) -> No
     filled.wiki.put("pushed", "Pushed while the job runs.")
     pushed: list[Item] = [filled.wiki.items["pushed"]]
     ingest(filled.spec, filled.indexer, options=Options(), only=lambda: pushed)
-    durable.conclude(filled.spec, filled.indexer, planned, [])
+    durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert filled.texts()["pushed"] == "Pushed while the job runs."
 
 
@@ -213,8 +243,8 @@ def test_planning_again_goes_on_and_leaves_no_sync_that_seems_to_run(filled: Tri
         planned = durable.plan(filled.spec, filled.indexer, {})
     with pytest.raises(BusyError, match="a job is syncing 'wiki'; wait for it"):
         filled.sync()
-    batches = [durable.write_batch(filled.spec, filled.indexer, planned, n) for n in range(planned["n_batches"])]
-    report = durable.conclude(filled.spec, filled.indexer, planned, batches)
+    write_all(filled, planned)
+    report = durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert report.n_indexed == 13
     assert {sync.state for sync in SyncBook(filled.database).of("wiki")} == {"done", "failed"}
     assert filled.sync().n_unchanged == 13
@@ -226,16 +256,18 @@ def test_a_plan_that_was_made_again_does_not_list_again_where_the_source_has_che
     n_asked = len(filled.wiki.asked)
     second = durable.plan(filled.spec, filled.indexer, {})
     assert (second["sync_id"], len(filled.wiki.asked)) == (first["sync_id"], n_asked)
-    assert (second["n_batches"], second["report"]["n_found"]) == (4, 18)
+    assert second["n_batches"] == 4
+    write_all(filled, second)
+    assert durable.conclude(filled.spec, filled.indexer, second["sync_id"]).n_found == 18
 
 
 def test_a_job_that_failed_lets_the_next_one_begin(filled: Trial) -> None:
     planned = durable.plan(filled.spec, filled.indexer, {})
-    durable.write_batch(filled.spec, filled.indexer, planned, 0)
-    durable.fail(filled.indexer, planned, "the disk is full")
+    durable.write_batch(filled.spec, filled.indexer, planned["sync_id"], 0)
+    durable.fail(filled.indexer, planned["sync_id"], "the disk is full")
     assert (filled.last.state, filled.last.reason) == ("failed", "the disk is full")
     with pytest.raises(StorageError, match="is not under way any more; run the pipeline again"):
-        durable.write_batch(filled.spec, filled.indexer, planned, 1)
+        durable.write_batch(filled.spec, filled.indexer, planned["sync_id"], 1)
     report = filled.sync_in_steps()
     assert (report.n_indexed + report.n_unchanged, report.n_duplicate) == (13, 1)
 
@@ -263,10 +295,10 @@ def test_a_removal_that_is_held_is_held_by_a_job_too(filled: Trial) -> None:
 def test_a_job_makes_and_fills_a_new_collection_beside_the_one_that_answers(filled: Trial) -> None:
     filled.sync_in_steps()
     planned = durable.plan(filled.spec, filled.indexer, {"rebuild": True})
-    assert (planned["collection"], filled.collection) == ("wiki-2", "wiki-1")
-    batches = [durable.write_batch(filled.spec, filled.indexer, planned, n) for n in range(planned["n_batches"])]
+    assert (filled.indexer.store.collections(), filled.collection) == (["wiki-1", "wiki-2"], "wiki-1")
+    write_all(filled, planned)
     assert (filled.collection, len(filled.texts())) == ("wiki-1", 13)
-    durable.conclude(filled.spec, filled.indexer, planned, batches)
+    durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert (filled.collection, len(filled.texts())) == ("wiki-2", 13)
 
 

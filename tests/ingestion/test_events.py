@@ -151,14 +151,13 @@ def test_an_event_reaches_a_collection_that_another_process_has_begun(filled: Tr
     """The gateway takes the event; a worker, with a book of its own, fills the collection."""
     events = filled.events
     events._collections = CollectionBook(filled.database)
-    planned: list[dict[str, object]] = []
     from llmops.ingestion import durable
 
-    planned.append(durable.plan(filled.spec, filled.indexer, {"rebuild": True}))
-    batch = durable.write_batch(filled.spec, filled.indexer, planned[0], 0)
+    planned = durable.plan(filled.spec, filled.indexer, {"rebuild": True})
+    durable.write_batch(filled.spec, filled.indexer, planned["sync_id"], 0)
     events.take(SourceEvent(kind="access", document_id=filled.key("a"), acl=("team-a",)))
     events.take(SourceEvent(kind="deleted", document_id=filled.key("b")))
-    durable.conclude(filled.spec, filled.indexer, planned[0], [batch])
+    durable.conclude(filled.spec, filled.indexer, planned["sync_id"])
     assert filled.collection == "wiki-2"
     assert (filled.readers()["a"], list(filled.texts())) == (("team-a",), list("acdef"))
 

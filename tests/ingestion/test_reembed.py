@@ -242,8 +242,8 @@ def test_the_queue_takes_chunks_over_too(wiki: Wiki) -> None:
     options = {"rebuild": False, "beside": True, "allow_empty": False, "accept_removals": False}
     planned = durable.plan(wiki.spec(), wiki.indexer, options)
     assert planned["n_batches"] == 1
-    batch = durable.write_batch(wiki.spec(), wiki.indexer, planned, 0)
-    report = durable.conclude(wiki.spec(), wiki.indexer, planned, [batch])
+    durable.write_batch(wiki.spec(), wiki.indexer, planned["sync_id"], 0)
+    report = durable.conclude(wiki.spec(), wiki.indexer, planned["sync_id"])
     assert (report.is_candidate, report.n_indexed, report.n_unchanged) == (True, 1, N_PAGES)
     assert report.n_embedded == 3 * (N_PAGES + 1)
     assert not any("Damaged" in point.chunk.text for point in wiki.points("wiki-2").values())

@@ -42,11 +42,8 @@ def jobs(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None
         print_json(found)
         return
     for job in found:
-        report = job["report"] or {}
-        done = f"{report['n_indexed']} indexed, {report['n_removed']} removed" if report else job["reason"]
-        print(
-            f"{job['created_at'][:19]}  {job['state']:9}  {job['pipeline']:16}  {job['job_id']}  {done}".rstrip()
-        )
+        line = f"{job['created_at'][:19]}  {job['state']:10}  {job['pipeline']:16}  {job['job_id']}"
+        print(f"{line}  {_said(job)}".rstrip())
     if not found:
         print("no jobs yet; `llmops ingest submit NAME` adds one")
 
@@ -63,6 +60,16 @@ def cancel(
         print_json(job)
     else:
         print(f"{job_id} is {job['state']}")
+
+
+def _said(job: dict[str, Any]) -> str:
+    """What became of a job, or how far it is."""
+    if job["reason"]:
+        return str(job["reason"])
+    if job["n_batches"]:
+        return f"{job['n_done']} of {job['n_batches']} batches written ({', '.join(job['workers']) or 'queued'})"
+    report = job["report"]
+    return f"{report['n_indexed']} indexed, {report['n_removed']} removed" if report else ""
 
 
 def _ask(workspace: Path, method: str, path: str, body: dict[str, Any]) -> Any:

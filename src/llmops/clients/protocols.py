@@ -16,7 +16,7 @@ MetadataValue = str | int | float | bool
 MetadataCondition = MetadataValue | Sequence[MetadataValue] | Mapping[str, float]
 """Equals; any of; or a range with `gt`, `gte`, `lt`, `lte`."""
 
-Quantization = Literal["none", "int8", "turbo8", "turbo4", "binary", "product"]
+Quantization = Literal["auto", "none", "int8", "turbo8", "turbo4", "binary", "product"]
 """What a search reads first: the vectors themselves, or codes of 8, 8, 4 or 1 bits a number, or product codes."""
 IndexKind = Literal["keyword", "number"]
 
@@ -49,7 +49,8 @@ class StoreSettings:
         on_disk_payload: likewise texts and metadata.
         on_disk_words: likewise the word index of BM25.
         on_disk_indexes: likewise the indexes of what filters ask for.
-        quantization: the embedded engine has "turbo8", "turbo4" and "binary": the others need an index.
+        quantization: "auto" is "turbo8" in the embedded engine, which lost nothing that we could measure, and
+            "none" on a server. The embedded engine has "turbo8", "turbo4" and "binary": the others need an index.
         quantile: share of the numbers within the range that "int8" codes cover, in [0.5, 1].
         quantized_in_ram: hold the codes in memory also where the vectors lie on disk.
         product_compression: how many times smaller product codes are: 4, 8, 16, 32 or 64.
@@ -66,7 +67,7 @@ class StoreSettings:
     on_disk_payload: bool | None = None
     on_disk_words: bool | None = None
     on_disk_indexes: bool | None = None
-    quantization: Quantization = "none"
+    quantization: Quantization = "auto"
     quantile: float = 0.99
     quantized_in_ram: bool = True
     product_compression: int = 16

@@ -46,6 +46,7 @@ class Indexing:
         rows: what the ledger knew before, by document id; kept up to date.
         donor: a collection whose vectors of unchanged text are taken over; the collection itself for none.
         listed_at: when the listing began: events after it win over what it said.
+        planned_at: when the steps of a job were planned; None for a run in one go.
         keeps_items: keep what fetching a document again needs, for a source that will not list it again.
         gone: documents that vanished from their source while it was read.
         written: documents that were written in this sync.
@@ -62,6 +63,7 @@ class Indexing:
     n_documents: int
     listed_at: datetime
     keeps_items: bool = False
+    planned_at: datetime | None = None
     n_done: int = 0
     gone: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
@@ -373,6 +375,8 @@ class Indexing:
             return 0
         if item.document_id in self.away:
             return before.attempts if before is not None else 0
+        if before is not None and self.planned_at is not None and before.updated_at >= self.planned_at:
+            return max(before.attempts, 1)  # a step that is done again is no further failure
         return before.attempts + 1 if before is not None and _is_same_version(before, item) else 1
 
     def _retry_at(self, attempts: int) -> datetime:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from llmops.records import DocumentState
 
@@ -102,3 +103,10 @@ class IngestReport:
                 self.n_expired += n
             case "pending":
                 raise AssertionError("a finished document is never pending")
+
+
+def report_of(stored: Mapping[str, Any]) -> IngestReport:
+    """The report that `asdict` wrote."""
+    values = {f.name: stored[f.name] for f in fields(IngestReport)}
+    values["problems"] = [DocumentProblem(**problem) for problem in stored["problems"]]
+    return IngestReport(**values)

@@ -78,7 +78,7 @@ class StoreSpec(Section):
     on_disk_payload: bool | None = Field(default=None, description="Likewise texts and metadata.")
     on_disk_words: bool | None = Field(default=None, description="Likewise the sparse index.")
     on_disk_indexes: bool | None = Field(default=None, description="Likewise the indexes of fields.")
-    quantization: Quantization = Field(default="none", description="Codes that a search reads first.")
+    quantization: Quantization = Field(default="auto", description="Codes that a search reads first.")
     quantile: float = Field(default=0.99, ge=0.5, le=1, description="Share of numbers that int8 codes cover.")
     quantized_in_ram: bool = Field(default=True, description="Hold the codes in memory.")
     product_compression: Literal[4, 8, 16, 32, 64] = Field(default=16, description="Of product codes.")

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from llmops.access import GroupBook
 from llmops.clients.protocols import Embedder
@@ -104,6 +105,7 @@ class Sync:
     listing: Listing
     report: IngestReport
     group_problems: list[str] = field(default_factory=list)
+    planned_at: datetime | None = None
 
     def plan(self, rows: dict[str, DocumentRow]) -> Comparison:
         """What there is to do; the groups of the source are taken over, and stored chunks by a new encoder.
@@ -215,6 +217,7 @@ class Sync:
             n_documents=n_documents,
             listed_at=self.listing.sync.started_at,
             keeps_items=bool(self.listing.checkpoint) or not self.listing.is_everything,
+            planned_at=self.planned_at,
         )
 
     def _check_not_empty(self) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, desc, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
-from llmops.clients.database.tables import sync_items, syncs
+from llmops.clients.database.tables import sync_items, sync_steps, syncs
 from llmops.errors import BusyError
 from llmops.ingestion.moments import next_moment
 from llmops.ingestion.sources.protocol import Checkpoint, Item
@@ -245,6 +245,7 @@ class SyncBook:
             values["collection"] = collection
         with self._database.begin() as connection:
             connection.execute(update(syncs).where(syncs.c.sync_id == sync.sync_id).values(values))
+            connection.execute(delete(sync_steps).where(sync_steps.c.sync_id == sync.sync_id))
             if not keeps_listing:
                 connection.execute(delete(sync_items).where(sync_items.c.sync_id == sync.sync_id))
             _forget_old(connection, sync.pipeline)
@@ -284,8 +285,10 @@ def _is_alive(owner: str, started_at: datetime) -> bool:
 
 def _abandon(connection: Any, pipeline: str, reason: str, *, but: str = "") -> None:
     here = (syncs.c.pipeline == pipeline) & (syncs.c.state == "running") & (syncs.c.owner == JOB)
+    here &= syncs.c.sync_id != but
+    connection.execute(delete(sync_steps).where(sync_steps.c.sync_id.in_(select(syncs.c.sync_id).where(here))))
     values = {"state": "failed", "ended_at": datetime.now(UTC), "reason": reason, "checkpoint": None}
-    connection.execute(update(syncs).where(here & (syncs.c.sync_id != but)).values(values))
+    connection.execute(update(syncs).where(here).values(values))
 
 
 def _forget_old(connection: Any, pipeline: str) -> None:
@@ -302,8 +305,8 @@ def _forget_old(connection: Any, pipeline: str) -> None:
     kept |= {row.sync_id for row in connection.execute(select(syncs.c.sync_id).where(running))}
     old = [row.sync_id for row in connection.execute(newest) if row.sync_id not in kept]
     for sync_id in old:
-        connection.execute(delete(sync_items).where(sync_items.c.sync_id == sync_id))
-        connection.execute(delete(syncs).where(syncs.c.sync_id == sync_id))
+        for table in (sync_items, sync_steps, syncs):
+            connection.execute(delete(table).where(table.c.sync_id == sync_id))
 
 
 def item_json(item: Item | None) -> dict[str, Any] | None:

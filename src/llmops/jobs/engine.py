@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from sqlalchemy.engine import make_url
 
 from llmops.clients.database import Database
 from llmops.errors import BusyError, LlmopsError, NotFoundError, StorageError
+from llmops.ingestion.report import report_of
 from llmops.ingestion.spec import IngestionSpec
 from llmops.ingestion.steps import Options
 from llmops.ingestion.syncs import SyncBook
@@ -30,9 +32,12 @@ from llmops.jobs.workflows import BATCHES, SYNCS, Site, settle, sync
 
 QUEUES = (SYNCS, BATCHES)
 _VERSION = "llmops"  # every version may go on with what another began: steps hand each other JSON
+_KEPT = timedelta(days=30)
+_TIDY_S = 3600.0
+_TIDIED = 500  # jobs at a time
 _log = logging.getLogger("llmops.jobs")
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobState = Literal["queued", "running", "done", "held", "incomplete", "failed", "cancelled"]
 _STATES: dict[str, JobState] = {
     "ENQUEUED": "queued",
     "DELAYED": "queued",
@@ -49,8 +54,11 @@ class Job:
     """One sync on the queue.
 
     Attributes:
+        state: "held" and "incomplete" are those of its sync, which came to an end.
         worker: who has it, or had it last; "" while it waits.
-        report: what it did, once it is done.
+        n_batches, n_done: batches of documents it was cut into, and those that are written; 0 until it is planned.
+        workers: who writes a batch at this moment.
+        report: what it did, once it is done; None of a sync that the ledger does not keep any more.
     """
 
     job_id: str
@@ -59,7 +67,10 @@ class Job:
     worker: str
     created_at: datetime
     reason: str
-    report: dict[str, Any] | None
+    report: Mapping[str, Any] | None
+    n_batches: int = 0
+    n_done: int = 0
+    workers: tuple[str, ...] = ()
 
 
 class Jobs:
@@ -120,7 +131,7 @@ class Jobs:
         Raises:
             BusyError: this pipeline is on the queue already.
         """
-        key = f"sync-{pipeline}-{moment:%Y%m%dT%H%M}" if moment is not None else f"sync-{uuid.uuid4().hex}"
+        key = f"sync-{pipeline}-{moment:%Y%m%dT%H%M%S}" if moment is not None else f"sync-{uuid.uuid4().hex}"
         try:
             with SetWorkflowID(key), SetEnqueueOptions(deduplication_id=pipeline):
                 return DBOS.enqueue_workflow(SYNCS, sync, pipeline, asdict(options or Options())).workflow_id
@@ -139,11 +150,11 @@ class Jobs:
         found = DBOS.list_workflows(workflow_ids=[job_id])
         if not found:
             raise NotFoundError(f"no job {job_id!r}; `llmops ingest jobs` lists them")
-        return _job(found[0])
+        return self._job(found[0])
 
     def list(self, *, limit: int = 50) -> list[Job]:
         """Jobs, newest first."""
-        return [_job(status) for status in DBOS.list_workflows(name="sync", limit=limit, sort_desc=True)]
+        return [self._job(status) for status in DBOS.list_workflows(name="sync", limit=limit, sort_desc=True)]
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job before its next step; what it wrote stays."""
@@ -159,23 +170,61 @@ class Jobs:
         self._thread.join()
         DBOS.destroy()
         settle(None)
-        self._book.leave(self.worker_id)
+        self._book.retire(self.worker_id)
 
     def _live(self) -> None:
         """Beat, look for the dead, and put on the queue what is due."""
-        looked = datetime.now(UTC)
+        looked, tidied = datetime.now(UTC), time.monotonic() - _TIDY_S
         while True:
             try:
                 if self._takes:
                     self._book.beat(self.worker_id, self._takes)
                     self._take_over()
                     looked = self._put_due(looked)
+                    if time.monotonic() - tidied >= _TIDY_S:
+                        tidied = time.monotonic()
+                        self._tidy(datetime.now(UTC) - _KEPT)
             except LlmopsError as error:
                 _log.warning("worker %s goes on: %s", self.worker_id, error)
             except Exception:  # noqa: BLE001 (the thread that keeps a worker alive must not end)
                 _log.exception("worker %s goes on after an unexpected error", self.worker_id)
             if self._stop.wait(BEAT_S):
                 return
+
+    def _tidy(self, before: datetime) -> None:
+        """Jobs that ended before this moment leave the queues' tables."""
+        moment = before.isoformat()
+        old = DBOS.list_workflows(
+            name="sync", completed_before=moment, limit=_TIDIED, load_input=False, load_output=False
+        )
+        if old:
+            DBOS.delete_workflows([job.workflow_id for job in old], delete_children=True)
+
+    def _job(self, status: Any) -> Job:
+        output = status.output if isinstance(status.output, dict) else {}
+        error = output.get("error")
+        state = "failed" if error else _STATES.get(status.status, "running")
+        inputs = (status.input or {}).get("args") or ("?",)
+        reason = str(error["message"]) if error else str(status.error or "")
+        synced = self._syncs.get(output["sync_id"]) if "sync_id" in output else None
+        if synced is not None and (synced.state == "held" or synced.state == "incomplete"):
+            state, reason = synced.state, synced.reason
+        batches = self._batches(status.workflow_id) if state == "running" else []
+        return Job(
+            job_id=status.workflow_id,
+            pipeline=str(inputs[0]),
+            state=state,
+            worker=status.executor_id or "" if state != "queued" else "",
+            created_at=datetime.fromtimestamp((status.created_at or 0) / 1000, UTC),
+            reason=reason,
+            report=_report_json(synced.report) if synced is not None and synced.report is not None else None,
+            n_batches=len(batches),
+            n_done=sum(_STATES.get(batch.status) == "done" for batch in batches),
+            workers=tuple(sorted({b.executor_id for b in batches if _STATES.get(b.status) == "running"})),
+        )
+
+    def _batches(self, job_id: str) -> Sequence[Any]:
+        return DBOS.list_workflows(parent_workflow_id=job_id, load_input=False, load_output=False)
 
     def _take_over(self) -> None:
         dead = [worker_id for worker_id in self._book.dead() if worker_id != self.worker_id]
@@ -201,17 +250,5 @@ def _address(url: str, path: Path) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _job(status: Any) -> Job:
-    output = status.output if isinstance(status.output, dict) else {}
-    error = output.get("error")
-    state = _STATES.get(status.status, "running")
-    inputs = (status.input or {}).get("args") or ("?",)
-    return Job(
-        job_id=status.workflow_id,
-        pipeline=str(inputs[0]),
-        state="failed" if error else state,
-        worker=status.executor_id or "" if state != "queued" else "",
-        created_at=datetime.fromtimestamp((status.created_at or 0) / 1000, UTC),
-        reason=str(error["message"]) if error else str(status.error or ""),
-        report=output.get("report"),
-    )
+def _report_json(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {**stored, "is_complete": report_of(stored).is_complete}

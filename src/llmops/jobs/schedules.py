@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from croniter import croniter  # type: ignore[import-untyped]  # it ships no types
 
@@ -31,9 +31,8 @@ def due(pipelines: Iterable[IngestionSpec], *, after: datetime, until: datetime)
     for spec in pipelines:
         if spec.sync.schedule is None or not croniter.is_valid(spec.sync.schedule):
             continue
-        moment = croniter(spec.sync.schedule, until, ret_type=datetime).get_prev(datetime)
-        exact = croniter.match(spec.sync.schedule, until.replace(second=0, microsecond=0))
-        moment = until.replace(second=0, microsecond=0) if exact else moment.astimezone(UTC)
+        just_after = until + timedelta(microseconds=1)  # a moment counts when it has come
+        moment = croniter(spec.sync.schedule, just_after).get_prev(datetime).astimezone(UTC)
         if after < moment <= until:
             found.append((spec.name, moment))
     return found

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import workers
 
 BEAT_S = 2.0
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 DEAD_AFTER = timedelta(seconds=15)
 """Silence after which a worker counts as dead: several beats, and longer than a long garbage collection."""
 
@@ -67,7 +68,13 @@ class WorkerBook:
         """Ids of workers that have been silent for too long."""
         return [worker.worker_id for worker in self.all() if not worker.is_alive]
 
+    def retire(self, worker_id: str) -> None:
+        """A worker that stops: it counts as dead at once, so that another goes on with what it had begun."""
+        here = workers.c.worker_id == worker_id
+        with self._database.begin() as connection:
+            connection.execute(update(workers).where(here).values(beat_at=_LONG_AGO))
+
     def leave(self, worker_id: str) -> None:
-        """A worker that stops in good order, or whose jobs others have."""
+        """A worker whose jobs others have."""
         with self._database.begin() as connection:
             connection.execute(delete(workers).where(workers.c.worker_id == worker_id))

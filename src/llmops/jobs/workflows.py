@@ -1,14 +1,15 @@
 """The workflows that DBOS runs, step by step; a worker that dies leaves its step to another, which does it again.
 
-A sync plans, lets any worker on the queue `ingest-batches` write its batches, and concludes. What steps return is
-JSON, errors included: nothing has to be unpickled by another version.
+A sync plans, lets any worker on the queue `ingest-batches` write its batches, and concludes. What they hand each
+other is on the ledger: the queue holds ids and numbers, so that it names no document that is to be forgotten. What
+steps return is JSON, errors included: nothing has to be unpickled by another version.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dbos import DBOS
@@ -51,24 +52,22 @@ def _site() -> Site:
 
 @DBOS.workflow(name="sync")
 def sync(pipeline: str, options: dict[str, bool]) -> dict[str, Any]:
-    """One pipeline brought up to date; its report, or the error that ended it."""
+    """One pipeline brought up to date; the id of its sync on the ledger, or the error that ended it."""
     planned = _plan(pipeline, options)
     if "error" in planned:
         return planned
-    needed = durable.for_batches(planned)
-    handles = [
-        DBOS.enqueue_workflow(BATCHES, write_batch, pipeline, needed, number)
-        for number in range(planned["n_batches"])
-    ]
+    sync_id, numbers = planned["sync_id"], range(planned["n_batches"])
+    handles = [DBOS.enqueue_workflow(BATCHES, write_batch, pipeline, sync_id, number) for number in numbers]
     batches = [handle.get_result() for handle in handles]
     failed = next((batch for batch in batches if "error" in batch), None)
-    return _give_up(pipeline, planned, failed) if failed else _conclude(pipeline, planned, batches)
+    done = failed or _conclude(pipeline, sync_id)
+    return _give_up(pipeline, sync_id, done) if "error" in done else done
 
 
 @DBOS.workflow(name="write_batch")
-def write_batch(pipeline: str, planned: dict[str, Any], number: int) -> dict[str, Any]:
+def write_batch(pipeline: str, sync_id: str, number: int) -> dict[str, Any]:
     """One batch of documents, on whichever worker is free."""
-    return _write(pipeline, planned, number)
+    return _write(pipeline, sync_id, number)
 
 
 @DBOS.step(name="plan")
@@ -77,23 +76,27 @@ def _plan(pipeline: str, options: dict[str, bool]) -> dict[str, Any]:
 
 
 @DBOS.step(name="write")
-def _write(pipeline: str, planned: Mapping[str, Any], number: int) -> dict[str, Any]:
-    return _told(lambda site: durable.write_batch(site.pipeline(pipeline), site.indexer(), planned, number))
+def _write(pipeline: str, sync_id: str, number: int) -> dict[str, Any]:
+    def work(site: Site) -> dict[str, Any]:
+        durable.write_batch(site.pipeline(pipeline), site.indexer(), sync_id, number)
+        return {"number": number}
+
+    return _told(work)
 
 
 @DBOS.step(name="conclude")
-def _conclude(pipeline: str, planned: Mapping[str, Any], batches: list[dict[str, Any]]) -> dict[str, Any]:
+def _conclude(pipeline: str, sync_id: str) -> dict[str, Any]:
     def work(site: Site) -> dict[str, Any]:
-        report = durable.conclude(site.pipeline(pipeline), site.indexer(), planned, batches)
-        return {"report": {**asdict(report), "is_complete": report.is_complete}}
+        durable.conclude(site.pipeline(pipeline), site.indexer(), sync_id)
+        return {"sync_id": sync_id}
 
     return _told(work)
 
 
 @DBOS.step(name="give_up")
-def _give_up(pipeline: str, planned: Mapping[str, Any], failed: dict[str, Any]) -> dict[str, Any]:
+def _give_up(pipeline: str, sync_id: str, failed: dict[str, Any]) -> dict[str, Any]:
     def work(site: Site) -> dict[str, Any]:
-        durable.fail(site.indexer(), planned, str(failed["error"]["message"]))
+        durable.fail(site.indexer(), sync_id, str(failed["error"]["message"]))
         return failed
 
     _log.warning("the sync of %r failed: %s", pipeline, failed["error"]["message"])

@@ -52,7 +52,7 @@ for path in sorted(folder.rglob("*")):
             found[path.relative_to(folder).as_posix()] = n
 print(json.dumps(found))
 """
-_SEARCHED = ("documents", "sync_items", "syncs", "pushed_documents", "feedback")
+_SEARCHED = ("documents", "sync_items", "sync_steps", "syncs", "pushed_documents", "feedback")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +207,12 @@ def _erase_syncs(workspace: Workspace, pipeline: str, key: str, probes: _Probes)
             clean = {name: _without(row._mapping[name], probes) for name in ("reason", "report", "checkpoint")}
             if any(clean[name] != row._mapping[name] for name in clean):
                 connection.execute(update(table).where(table.c.sync_id == row.sync_id).values(clean))
+        steps = tables.sync_steps
+        for row in connection.execute(select(steps)).all():
+            outcome = _without(row.outcome, probes)
+            if outcome != row.outcome:
+                here = (steps.c.sync_id == row.sync_id) & (steps.c.number == row.number)
+                connection.execute(update(steps).where(here).values(outcome=outcome))
         connection.execute(delete(tables.sync_items).where(tables.sync_items.c.document_id == key))
 
 

@@ -39,6 +39,7 @@ from llmops.workspace.ownership import Ownership, find_owner, take_ownership
 
 _log = logging.getLogger("llmops.workspace")
 _TURN_S = 60
+_OWNER_COMES_BACK_S = 120  # what a worker waits for a gateway that is started again
 
 
 class Workspace:
@@ -349,11 +350,15 @@ def _open_store(root: Path, settings: Settings, *, owns: bool) -> VectorStore:
 
     if owns or settings.qdrant_url:
         return open_store(settings, state_directory(root) / "vectors")
-    owner = find_owner(root)
-    if owner is None or not owner.url:
+
+    def find() -> tuple[str, str] | None:
+        owner = find_owner(root)
+        return (owner.url, owner.token) if owner is not None and owner.url else None
+
+    if (address := find()) is None:
         problem = f"no gateway runs on the workspace {str(root)!r}"
         raise ConfigurationError(f"{problem}; start `llmops up` first, or set LLMOPS_QDRANT_URL")
-    return OwnerStore(owner.url, owner.token)
+    return OwnerStore(*address, find=find, patience_s=_OWNER_COMES_BACK_S)
 
 
 def route_hashes(

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from llmops.errors import ConfigurationError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions/`; a test holds the two together."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -237,6 +237,14 @@ sync_items = Table(
     Column("item", JSON(none_as_null=True), nullable=True),
 )
 
+sync_steps = Table(
+    "sync_steps",
+    metadata,
+    Column("sync_id", StorableText(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", JSON, nullable=False),
+)
+
 source_events = Table(
     "source_events",
     metadata,

@@ -76,7 +76,7 @@ def _quantization(
 ) -> edge.TurboQuantQuantizationConfig | edge.BinaryQuantizationConfig | None:
     in_ram = settings.quantized_in_ram
     match settings.quantization:
-        case "turbo8":
+        case "auto" | "turbo8":
             return edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits8, always_ram=in_ram)
         case "turbo4":
             return edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4, always_ram=in_ram)

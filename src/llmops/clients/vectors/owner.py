@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TIMEOUT_S = 60
+_PAUSE_S = 0.25  # between two looks for an owner that is gone
+Address = tuple[str, str]
 _SLICE = 64  # points a request carries
 _MAX_BYTES = 4_000_000  # of points in a request; the owner takes 10 MB
 _MAX_IDS = 50_000  # likewise
@@ -49,12 +52,22 @@ class OwnerStore:
 
     Args:
         url, token: of the owner, as it announced them to processes of the same user.
+        find: where the owner is now, when it does not answer there any more; None while there is none.
+        patience_s: how long a call waits for an owner that is being started again.
     """
 
     remote = True
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        find: Callable[[], Address | None] = lambda: None,
+        patience_s: float = 0,
+    ) -> None:
         self._url, self._token = url, token
+        self._find, self._patience_s = find, patience_s
         self._is_closed = False
 
     def create(
@@ -175,23 +188,56 @@ class OwnerStore:
             yield from lines
 
     def _send(self, call: str, arguments: Mapping[str, Any]) -> Iterator[bytes]:
-        if self._is_closed:
-            raise StorageError(f"the vector store at {self._url!r} is closed: open it again")
-        parts = urlsplit(self._url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        connection, response = self._answered(call, orjson.dumps(arguments))
         try:
-            connection.request("POST", f"/api/vectors/{call}", orjson.dumps(arguments), headers)
-            response = connection.getresponse()
             if response.status != 200:
                 raise _error_of(response.read())
             while piece := response.read1(65_536):
                 yield piece
         except (OSError, http.client.HTTPException) as error:
-            problem = f"the vectors' owner at {self._url} does not answer ({error!r})"
-            raise StorageError(f"{problem}; is `llmops up` still running?") from error
+            raise self._silence(error) from error
         finally:
             connection.close()
+
+    def _answered(self, call: str, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The beginning of an answer; an owner that is started again is looked for and asked anew.
+
+        Every call but `create` may be done twice, so that an answer that was lost is no loss.
+        """
+        until = time.monotonic() + self._patience_s
+        while True:
+            if self._is_closed:
+                raise StorageError(f"the vector store at {self._url!r} is closed: open it again")
+            parts = urlsplit(self._url)
+            connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_TIMEOUT_S)
+            headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+            try:
+                connection.request("POST", f"/api/vectors/{call}", body, headers)
+                response = connection.getresponse()
+                is_another = response.status == 401 and self._is_elsewhere()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                is_lost = not isinstance(error, ConnectionRefusedError) and call == "create"
+                if is_lost or time.monotonic() >= until:
+                    raise self._silence(error) from error
+                time.sleep(_PAUSE_S)
+                self._is_elsewhere()
+                continue
+            if not is_another:
+                return connection, response
+            connection.close()
+
+    def _is_elsewhere(self) -> bool:
+        """Look for the owner; whether it has another address or token by now."""
+        found = self._find()
+        if found is None or found == (self._url, self._token):
+            return False
+        self._url, self._token = found
+        return True
+
+    def _silence(self, error: Exception) -> StorageError:
+        problem = f"the vectors' owner at {self._url} does not answer ({error!r})"
+        return StorageError(f"{problem}; is `llmops up` still running?")
 
 
 def _requests(points: Sequence[Point]) -> Iterator[list[dict[str, Any]]]:

@@ -73,7 +73,7 @@ def sparse_params(tenant: str) -> models.SearchParams | None:
 def _quantization(settings: StoreSettings) -> Any:
     in_ram = settings.quantized_in_ram
     match settings.quantization:
-        case "none":
+        case "auto" | "none":
             return None
         case "int8":
             scalar = models.ScalarQuantizationConfig(
