@@ -146,7 +146,9 @@ class Site:
 
     def stored(self) -> tuple[dict[str, Point], dict[str, Row]]:
         """Every point of the collection that answers, and what the ledger says; no process may run."""
-        database = open_database(self.settings.get("LLMOPS_DATABASE_URL", ""), self.root / ".llmops/ledger.sqlite3")
+        database = open_database(
+            self.settings.get("LLMOPS_DATABASE_URL", ""), self.root / ".llmops/ledger.sqlite3"
+        )
         store = EdgeStore(self.root / ".llmops" / "vectors")
         try:
             shape = CollectionBook(database).serving("docs")
@@ -154,7 +156,9 @@ class Site:
                 return {}, {}
             points = store.scroll(shape.collection, where=Filter(principals=None))
             rows = DocumentLedger(database, shape.collection).rows().values()
-            known = {row.uri: (row.state, row.reason, row.n_chunks, row.fingerprint) for row in rows}
+            known: dict[str, Row] = {
+                row.uri: (row.state, row.reason, row.n_chunks, row.fingerprint) for row in rows
+            }
             return {point.chunk.chunk_id: point for point in points}, known
         finally:
             store.close()

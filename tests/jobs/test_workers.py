@@ -10,9 +10,21 @@ from collections.abc import Callable
 import pytest
 
 from tests.gateway.running import eventually
-from tests.jobs.site import INTERRUPT, KILL, N_PAGES, TERMINATE, Site, assert_equal, edit, write_page, write_pipeline
+from tests.jobs.site import (
+    INTERRUPT,
+    KILL,
+    N_PAGES,
+    TERMINATE,
+    Site,
+    assert_equal,
+    edit,
+    write_page,
+    write_pipeline,
+    write_site,
+)
 
 N_RANDOM_KILLS = int(os.environ.get("LLMOPS_TEST_KILLS", "0"))
+Moment = Callable[[Site, str], bool]
 pytestmark = pytest.mark.slow
 
 
@@ -45,7 +57,7 @@ def test_two_processes_share_the_batches(site: Site, clean: Site) -> None:
         def is_over() -> bool:
             job = site.job(job_id)
             seen.update(job["workers"])
-            return job["state"] == "done"
+            return str(job["state"]) == "done"
 
         eventually(is_over, "the job did not end", 100)
         assert len(seen) == 2
@@ -70,7 +82,7 @@ def test_a_worker_waits_for_a_gateway_that_is_started_again(site: Site, clean: S
 
 
 def is_planning(site: Site, job_id: str) -> bool:
-    return site.job(job_id)["state"] == "running"
+    return str(site.job(job_id)["state"]) == "running"
 
 
 def is_cut_into_batches(site: Site, job_id: str) -> bool:
@@ -92,13 +104,18 @@ def after(seconds: float) -> Callable[[Site, str], bool]:
     return is_over
 
 
+def come_to(moment: Moment, site: Site, job_id: str) -> None:
+    """Wait for the moment, or for the end of the job where it is over before."""
+    eventually(lambda: moment(site, job_id) or site.job(job_id)["state"] == "done", "the job got stuck", 60)
+
+
 @pytest.mark.timeout(300 + 30 * N_RANDOM_KILLS)
 def test_a_gateway_that_is_killed_goes_on_with_its_jobs(site: Site, clean_edited: Site) -> None:
     """At every moment a page that is in both editions is there in one of them."""
     site.does("ingest", "run", "docs")
     before, _ = site.stored()
     edit(site.root)
-    moments = [is_planning, is_cut_into_batches, has_written_a_batch]
+    moments: list[Moment] = [is_planning, is_cut_into_batches, has_written_a_batch]
     moments += [after(random.uniform(0.1, 6)) for _ in range(N_RANDOM_KILLS)]
     kept = {f"page-{n:03}.md" for n in range(N_PAGES) if not 300 <= n < 330}
     job_id, n_killed = "", 0
@@ -106,7 +123,7 @@ def test_a_gateway_that_is_killed_goes_on_with_its_jobs(site: Site, clean_edited
         with site.up() as gateway:
             if not job_id or site.job(job_id)["state"] == "done":
                 job_id = site.submit()
-            eventually(lambda moment=moment: moment(site, job_id) or site.job(job_id)["state"] == "done", "…", 60)  # type: ignore[misc]  # bound now
+            come_to(moment, site, job_id)
             gateway.end(KILL)
         points, _ = site.stored()
         n_killed += 1
@@ -123,8 +140,6 @@ def test_a_gateway_that_is_killed_goes_on_with_its_jobs(site: Site, clean_edited
 
 @pytest.mark.timeout(200)
 def test_a_schedule_is_obeyed_as_soon_as_it_is_written(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from tests.jobs.site import write_site
-
     site = Site(write_site(tmp_path_factory.mktemp("scheduled"), n_pages=3))
     with site.up(), site.worker():
         time.sleep(3)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llmops.clients.embeddings.source import EncoderSource
 from llmops.clients.protocols import IndexKind, Quantization, StoreSettings
 from llmops.config import Name, Section, Spec
+from llmops.config.cron import check_cron
 from llmops.ingestion.chunking.spec import AnyChunkSpec, ChunkSpec
 from llmops.ingestion.embed_spec import EmbedSpec, OnnxEmbed, encoder_source
 from llmops.ingestion.governance.spec import GovernanceSpec
@@ -43,8 +44,7 @@ class SyncSpec(Section):
 
     schedule: str | None = Field(
         default=None,
-        pattern=r"^\s*([\d*/,\-A-Za-z?#L]+\s+){4}[\d*/,\-A-Za-z?#L]+\s*$",
-        description="Cron expression (minute hour day month weekday), in UTC; `llmops up` obeys it.",
+        description="Cron expression (minute hour day month weekday, perhaps second) in UTC.",
     )
     max_removed_share: float = Field(
         default=0.2, ge=0, le=1, description="A sync that would remove more of the documents is held."
@@ -54,6 +54,11 @@ class SyncSpec(Section):
     fetchers: int | None = Field(
         default=None, ge=1, le=64, description="Documents read at the same time; default 4 over a network, else 1."
     )
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        return check_cron(value) if value is not None else None
 
 
 class GateSpec(Section):

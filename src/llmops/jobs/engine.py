@@ -174,7 +174,7 @@ class Jobs:
 
     def _live(self) -> None:
         """Beat, look for the dead, and put on the queue what is due."""
-        looked, tidied = datetime.now(UTC), time.monotonic() - _TIDY_S
+        looked, tidied, problem = datetime.now(UTC), time.monotonic() - _TIDY_S, ""
         while True:
             try:
                 if self._takes:
@@ -184,8 +184,11 @@ class Jobs:
                     if time.monotonic() - tidied >= _TIDY_S:
                         tidied = time.monotonic()
                         self._tidy(datetime.now(UTC) - _KEPT)
+                    problem = ""
             except LlmopsError as error:
-                _log.warning("worker %s goes on: %s", self.worker_id, error)
+                if problem != str(error):  # once, and not at every beat
+                    problem = str(error)
+                    _log.warning("worker %s goes on: %s", self.worker_id, problem)
             except Exception:  # noqa: BLE001 (the thread that keeps a worker alive must not end)
                 _log.exception("worker %s goes on after an unexpected error", self.worker_id)
             if self._stop.wait(BEAT_S):
