@@ -161,5 +161,9 @@ class DocumentGoneError(DocumentError):
     """Its source has the document no more."""
 
 
+class DocumentExpiredError(DocumentError):
+    """The document's date has come; nothing of it is kept."""
+
+
 class DocumentRefusedError(DocumentError):
     """The pipeline's policy refuses the document; the reason is recorded and nothing of it is stored."""

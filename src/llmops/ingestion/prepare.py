@@ -15,6 +15,7 @@ from typing import Any
 from llmops.config import digest
 from llmops.errors import (
     DocumentError,
+    DocumentExpiredError,
     DocumentGoneError,
     DocumentRefusedError,
     EmptyDocumentError,
@@ -24,9 +25,10 @@ from llmops.errors import (
 from llmops.ingestion.boilerplate import without
 from llmops.ingestion.chunking import chunk_document
 from llmops.ingestion.duplicates import signature
-from llmops.ingestion.governance.apply import Governed, govern
+from llmops.ingestion.governance.apply import Governed, found_labels, govern
 from llmops.ingestion.listing import document_id, reading
 from llmops.ingestion.parsing import media_type_of, parse
+from llmops.ingestion.parsing.media_types import KEPT
 from llmops.ingestion.sources.protocol import Fetched, Item, Source
 from llmops.ingestion.spec import IngestionSpec
 from llmops.records import Chunk, Document, DocumentState
@@ -120,6 +122,10 @@ def prepare(item: Item, recipe: Recipe) -> Prepared:
         fetched = recipe.source.fetch(item, max_bytes=spec.source.max_file_bytes)
     except DocumentGoneError as error:
         return replace(base, reason=str(error), is_gone=True)
+    except DocumentRefusedError as error:
+        return replace(base, state="refused", reason=str(error))
+    except DocumentExpiredError as error:
+        return replace(base, state="expired", reason=str(error))
     except DocumentError as error:
         return replace(base, reason=str(error))
     except SourceDeniedError:
@@ -190,7 +196,10 @@ def _document(
         url=fetched.url or item.url,
     )
     document, n_cut = without(document, recipe.boilerplate) if recipe.boilerplate else (document, 0)
-    return govern(document, spec.governance), parsed.problems, n_cut
+    governed = govern(document, spec.governance)
+    if media_type == KEPT:
+        governed = replace(governed, labels={**found_labels(parsed.metadata), **governed.labels})
+    return governed, parsed.problems, n_cut
 
 
 def read_documents(items: Sequence[Item], recipe: Recipe) -> Iterator[Document]:

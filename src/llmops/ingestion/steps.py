@@ -30,6 +30,7 @@ from llmops.ingestion.report import IngestReport, Progress
 from llmops.ingestion.settling import settle_duplicates
 from llmops.ingestion.shape import Indexer, create, discard, shape_to_fill
 from llmops.ingestion.sources.protocol import Item, Source
+from llmops.ingestion.sources.push import Pushed
 from llmops.ingestion.sources.spec import PushSource
 from llmops.ingestion.spec import IngestionSpec
 from llmops.releases import CollectionShape
@@ -180,9 +181,17 @@ class Sync:
         indexing.remove(doomed)
         if not self.options.beside:
             carry_over(self.indexer, self.spec.name, indexing.shape.collection, indexing.rows, removed=doomed)
+        self._let_go(indexing)
         self._finish(indexing)
         self.report.listing_problems = [*self.listing.problems, *self.group_problems]
         return self.report
+
+    def _let_go(self, indexing: Indexing) -> None:
+        """Of a document that is refused or whose date has come nothing is kept, where we are who keeps it."""
+        if isinstance(self.source, Pushed):
+            for key, row in indexing.rows.items():
+                if row.state in ("refused", "expired"):
+                    self.source.withhold(key, row.state, row.reason)
 
     def recipe(self, shape: CollectionShape | None, items: Sequence[Item]) -> Recipe:
         """How documents are read; for a new collection what repeats is found out in a sample of them."""

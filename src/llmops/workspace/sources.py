@@ -11,8 +11,10 @@ from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.events import SourceEvent, SourceEvents
 from llmops.ingestion.listing import document_id
+from llmops.ingestion.parsing.media_types import KEPT
 from llmops.ingestion.report import IngestReport
 from llmops.ingestion.run import Options
+from llmops.ingestion.screening import screened
 from llmops.ingestion.sources.protocol import Item
 from llmops.ingestion.sources.push import Pushed
 from llmops.ingestion.sources.spec import PushSource
@@ -71,22 +73,25 @@ def push(workspace: Workspace, pipeline: str, documents: Sequence[PushedDocument
         if len(document.raw) > spec.source.max_file_bytes:
             limit = f"at most {spec.source.max_file_bytes:,} are taken (source.max_file_bytes)"
             raise RequestError(f"document {document.uri!r} has {len(document.raw):,} bytes; {limit}")
+        if document.media_type == KEPT:
+            raise RequestError(
+                f"document {document.uri!r} has the media type of what llmops keeps; send what it is"
+            )
     erased = forgotten_documents(workspace.database, spec.name)
     taken = [document for document in documents if document_id(spec, document.uri) not in erased]
     for document in taken:
-        kept.put(
-            document_id(spec, document.uri),
-            Item(
-                uri=document.uri,
-                acl=document.acl,
-                version=document.version,
-                title=document.title,
-                url=document.url,
-                media_type=document.media_type,
-                metadata=document.metadata,
-            ),
-            document.raw,
+        item = Item(
+            uri=document.uri,
+            acl=document.acl,
+            version=document.version,
+            title=document.title,
+            url=document.url,
+            media_type=document.media_type,
+            metadata=document.metadata,
         )
+        passed = screened(spec, item, document.raw)
+        why = (passed.withheld.state, passed.withheld.reason) if passed.withheld is not None else None
+        kept.put(document_id(spec, document.uri), passed.item, passed.raw, withheld=why)
     _tell_readers(workspace, spec, kept, taken)
     keys = [document_id(spec, document.uri) for document in taken]
     report = workspace.ingest(spec, options=Options(), only=lambda: kept.items(keys))

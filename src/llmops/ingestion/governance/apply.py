@@ -81,6 +81,12 @@ def govern(document: Document, spec: GovernanceSpec) -> Governed:
     return Governed(document=replace(document, metadata={**document.metadata, **labels}), labels=labels)
 
 
+def found_labels(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier look found, of a document that is kept as it was then changed."""
+    names = ("secrets", "secrets_redacted", "pii", "pii_redacted")
+    return {name: metadata[name] for name in names if name in metadata}
+
+
 def redacted(document: Document, found: Sequence[_Found]) -> Document:
     """The document with every span replaced by its kind in angle brackets; its blocks follow their text.
 

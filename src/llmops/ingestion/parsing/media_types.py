@@ -16,6 +16,7 @@ XLSX = f"{_OFFICE}.spreadsheetml.sheet"
 ODT = "application/vnd.oasis.opendocument.text"
 EPUB = "application/epub+zip"
 ZIP = "application/zip"
+KEPT = "application/vnd.llmops.document+json"
 
 # Module and function below this package, then media types with their endings; in the order messages name them.
 _DOCUMENTS = (
@@ -81,9 +82,11 @@ _BY_NAME = {
     "gemfile": "text/x-ruby",
     "jenkinsfile": "text/x-groovy",
 }
-PARSERS = {kind: parser for parser, kinds in _DOCUMENTS for kind in kinds} | dict.fromkeys(
-    _SOURCE_CODE, "source_code:parse_source_code"
-)
+PARSERS = {
+    **{kind: parser for parser, kinds in _DOCUMENTS for kind in kinds},
+    **dict.fromkeys(_SOURCE_CODE, "source_code:parse_source_code"),
+    KEPT: "kept:parse_kept",
+}
 """Media type to "module:function" below `llmops.ingestion.parsing`."""
 _BY_SUFFIX = {
     suffix: kind

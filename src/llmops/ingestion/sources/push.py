@@ -1,4 +1,4 @@
-"""Documents that applications send: the ledger keeps their bytes, so that a rebuild can read them again."""
+"""Documents that applications send: the ledger keeps what the policy lets pass, so that it can be read again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.clients.database import Database
 from llmops.clients.database.tables import pushed_documents
-from llmops.errors import DocumentError, DocumentGoneError
+from llmops.errors import DocumentError, DocumentExpiredError, DocumentGoneError, DocumentRefusedError
 from llmops.ingestion.sources.protocol import Checkpoint, Fetched, Item, Page
 from llmops.ingestion.sources.spec import PushSource
 
 _PAGE = 1_000
+_WITHHELD: Mapping[str, type[DocumentError]] = {"refused": DocumentRefusedError, "expired": DocumentExpiredError}
 
 
 class Pushed:
@@ -24,10 +25,15 @@ class Pushed:
     def __init__(self, spec: PushSource, pipeline: str, database: Database) -> None:
         self._spec, self._pipeline, self._database = spec, pipeline, database
 
-    def put(self, document_id: str, item: Item, raw: bytes) -> None:
-        """Keep a document, replacing its earlier version; durable on return."""
+    def put(self, document_id: str, item: Item, raw: bytes, *, withheld: tuple[str, str] | None = None) -> None:
+        """Keep a document, replacing its earlier version; durable on return.
+
+        Args:
+            withheld: state and reason of a document of which nothing may be kept.
+        """
         version = item.version or hashlib.sha256(raw).hexdigest()
         listed = {
+            **({"withheld": withheld} if withheld is not None else {}),
             "version": version,
             "title": item.title,
             "url": item.url,
@@ -60,6 +66,15 @@ class Pushed:
             if kept is not None:
                 values = {"item": {**kept, "acl": list(acl)}}
                 connection.execute(pushed_documents.update().where(here).values(values))
+
+    def withhold(self, document_id: str, state: str, reason: str) -> None:
+        """Let go of what is kept of a document: its date has come, or the policy refuses it by now."""
+        here = self._here(document_id)
+        with self._database.begin_alone() as connection:
+            item = connection.execute(select(pushed_documents.c.item).where(here)).scalar_one_or_none()
+            if item is not None and "withheld" not in item:
+                kept = {**item, "title": "", "metadata": {}, "withheld": [state, reason]}
+                connection.execute(pushed_documents.update().where(here).values(item=kept, raw=b""))
 
     def remove(self, document_id: str) -> bool:
         """Forget a document's bytes; False when there were none."""
@@ -95,7 +110,7 @@ class Pushed:
         """A kept document.
 
         Raises:
-            DocumentError: it is over the limit, which was lowered since.
+            DocumentError: it is over the limit, which was lowered since, or nothing of it was kept.
             DocumentGoneError: it was removed.
         """
         columns = (pushed_documents.c.raw, pushed_documents.c.item)
@@ -103,6 +118,9 @@ class Pushed:
             row = connection.execute(select(*columns).where(self._here(item.handle["id"]))).one_or_none()
         if row is None:
             raise DocumentGoneError("was removed by the application that sent it")
+        if "withheld" in row.item:
+            state, reason = row.item["withheld"]
+            raise _WITHHELD.get(state, DocumentError)(reason)
         if len(row.raw) > max_bytes:
             raise DocumentError(
                 f"has {len(row.raw):,} bytes; at most {max_bytes:,} are read (source.max_file_bytes)"
