@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.gateway.workspaces import write_template
 
 COMMANDS = (
     (),
@@ -424,3 +425,23 @@ def test_a_schema_of_no_kind(llmops: Command, tmp_path: Path) -> None:
     llmops("schema", "eval").refused(2, f"no spec kind 'eval'; the kinds are {', '.join(KINDS)}")
     (tmp_path / "file").touch()
     llmops("schema", "--write", tmp_path / "file" / "x").refused(2, "cannot write into")
+
+
+def test_a_tenant_sees_its_own_documents_and_nothing_else(tmp_path: Path, models: Path, llmops: Command) -> None:
+    root = write_template(tmp_path / "workspace", models)
+    (root / "acme").mkdir()
+    (root / "acme" / "gate.md").write_text("# Gate\n\nThe gate of the acme yard opens at five.")
+    pipeline = (root / "ingestion" / "docs.yaml").read_text().replace("name: docs", "name: acme\ntenant: acme")
+    (root / "ingestion" / "acme.yaml").write_text(pipeline.replace("../docs", "../acme"))
+    assert llmops("ingest", "-w", root).code == 0
+
+    def found(*options: str) -> list[str]:
+        return [hit["uri"] for hit in llmops("search", "gate", *options, "-w", root, "--json").json["hits"]]
+
+    assert found("-c", "acme") == []
+    assert found("-c", "acme", "--tenant", "acme") == ["gate.md"]
+    assert found("-c", "docs", "--tenant", "acme") == []
+    asked = llmops(
+        "ask", "When does the library open?", "--tenant", "acme", "-r", "assistant", "-w", root, "--json"
+    )
+    assert asked.json["citations"] == []

@@ -20,6 +20,7 @@ from llmops.clients.vectors import open_store
 from llmops.clients.vectors.edge import EdgeStore
 from llmops.clients.vectors.payload import to_payload
 from llmops.errors import ConfigurationError, LlmopsError, NotFoundError, StorageError, WorkspaceBusyError
+from llmops.records import ScoredId
 from llmops.settings import Settings
 from tests.clients.test_vectors_contract import EVERYTHING, chunk_id, point
 
@@ -513,4 +514,47 @@ def test_thousands_of_principals_are_searched_for(tmp_path: Path) -> None:
     dense, sparse = store.search("handbook", dense=point(1).dense, sparse=point(1).sparse, limit=100, where=where)
     expected = [chunk_id(n) for n in range(50, 101)]
     assert [[hit.chunk_id for hit in hits] for hits in (dense, sparse)] == [expected, expected]
+    store.close()
+
+
+@pytest.mark.parametrize("limit", [1, 20, 200, 296, 400])
+def test_a_caller_who_sees_most_finds_what_a_walk_through_all_she_sees_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Two ways to the same list: the best of all that she may see, and the best of what she may see."""
+    from llmops.clients.vectors import edge as edge_module
+
+    rng = np.random.default_rng(7)
+    store = EdgeStore(tmp_path)
+    store.create("most", dimension=16, metadata={}, settings=StoreSettings(quantization="none"))
+    teams = [f"team-{n}" for n in range(10)]
+    points = []
+    for n in range(1, 801):
+        acl = tuple(sorted(rng.choice(teams, size=2, replace=False)))
+        points.append(point(n, dense=tuple(rng.normal(size=16)), acl=acl, document=f"d{n % 40}"))
+    store.upsert("most", points)
+    looked_through: list[int] = []
+    visible = edge_module._visible
+
+    def seen(*given: Any) -> list[Any]:
+        found = visible(*given)
+        looked_through.append(len(found))
+        return found
+
+    monkeypatch.setattr(edge_module, "_visible", seen)
+
+    def found(where: Filter, share: float) -> list[list[ScoredId]]:
+        monkeypatch.setattr(edge_module, "_MOST", share)
+        queries = np.random.default_rng(8).normal(size=(10, 16)).astype(np.float32)
+        return [
+            store.search("most", dense=q / np.linalg.norm(q), sparse=None, limit=limit, where=where)[0]
+            for q in queries
+        ]
+
+    for n_teams in (1, 4, 8, 10):
+        for names in (None, tuple(f"d{n}" for n in range(35))):
+            metadata: dict[str, Any] = {"document_id": names} if names else {}
+            where = Filter(principals=tuple(teams[:n_teams]), metadata=metadata)
+            assert found(where, 0.0) == found(where, 2.0)
+    assert bool(looked_through) == (limit <= 296)
     store.close()

@@ -75,7 +75,7 @@ def test_a_revoked_key_is_refused(keyless: Gateway) -> None:
     assert search(keyless, Authorization=f"Bearer {other}").status_code == 200
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"source"}))
 def test_a_role_opens_its_doors_and_no_others(keyless: Gateway, role: str) -> None:
     _, secret = keyless.workspace.keys.create("someone", role=role, principals=[])
     assert keyless.http.get("/v1/models", headers=bearer(secret)).status_code == 200
@@ -90,6 +90,27 @@ def test_a_role_opens_its_doors_and_no_others(keyless: Gateway, role: str) -> No
         assert_error(ruled, 404, "not_found_error", "no inference 'nothing'")
     else:
         assert_error(ruled, 403, "permission_error", "use a key with the role 'admin'")
+
+
+def test_a_source_sends_and_does_nothing_else(keyless: Gateway) -> None:
+    _, secret = keyless.workspace.keys.create("wiki", role="source", principals=[])
+    headers = {"Authorization": f"Bearer {secret}"}
+    body = {"pipeline": "docs", "events": [{"type": "deleted", "uri": "nowhere.md"}]}
+    assert keyless.http.post("/api/ingest/events", json=body, headers=headers).json()["n_known"] == 0
+    pushed = keyless.http.post("/api/documents", json={"pipeline": "docs", "documents": []}, headers=headers)
+    assert pushed.status_code == 400  # it is let in, and the pipeline takes no documents
+    for method, path in (
+        ("GET", "/v1/models"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/search"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/api/ingest"),
+        ("POST", "/api/ingest/forget"),
+        ("GET", "/api/jobs"),
+        ("GET", "/api/documents"),
+    ):
+        refused = keyless.http.request(method, path, headers=headers)
+        assert_error(refused, 403, "permission_error", "the role 'source' may only send documents and events")
 
 
 def test_the_admin_api_is_the_owner_s_even_where_no_key_is_needed(keyless: Gateway) -> None:

@@ -743,3 +743,9 @@ def test_office_documents_give_most_of_their_words_or_a_reason(
     assert len(recalls) >= 37
     assert mean > 0.91
     assert min(recalls.values()) > 0.5
+
+
+@pytest.mark.parametrize("fence", ["---\nexpires: 2027-01-31\n---", "+++\nexpires = 2027-01-31\n+++"])
+def test_front_matter_says_until_when_a_page_holds(fence: str) -> None:
+    parsed = parse(f"{fence}\n\n# Offer\n\nHalf the price.\n".encode(), uri="offer.md")
+    assert parsed.metadata["expires"] == "2027-01-31"

@@ -1,4 +1,4 @@
-"""What is kept of a document that an application sends is what the policy lets pass, down to the bytes of files."""
+"""What is kept of a document that an application sends is what the policy lets pass, down to the files' bytes."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -36,12 +36,32 @@ OnProgress = Callable[[Progress], None]
 OnAsked = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eyes:
+    """With whose permissions is asked."""
+
+    principals: tuple[str, ...] = ()
+    tenant: str = ""
+
+    @property
+    def caller(self) -> Caller:
+        """The same for a workspace of this process."""
+        principals = tuple(dict.fromkeys((*self.principals, EVERYONE)))
+        return Caller(name="owner", role="admin", principals=principals, tenant=self.tenant)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The same for a gateway."""
+        named = {"X-Llmops-Principals": ",".join(self.principals), "X-Llmops-Tenant": self.tenant}
+        return {name: value for name, value in named.items() if value}
+
+
 class Face(Protocol):
     """What the commands need; results are the JSON of the HTTP API."""
 
-    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]: ...
+    def ask(self, question: str, *, route: str, eyes: Eyes, on_text: OnText) -> dict[str, Any]: ...
 
-    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]: ...
+    def search(self, body: Mapping[str, Any], *, eyes: Eyes) -> dict[str, Any]: ...
 
     def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]: ...
 
@@ -120,10 +140,10 @@ class LocalFace:
 
     workspace: Workspace
 
-    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]:
+    def ask(self, question: str, *, route: str, eyes: Eyes, on_text: OnText) -> dict[str, Any]:
         from llmops.gateway import wire
 
-        return wire.completion(anyio.run(partial(self._ask, question, route, _caller(principals), on_text)))
+        return wire.completion(anyio.run(partial(self._ask, question, route, eyes.caller, on_text)))
 
     async def _ask(self, question: str, name: str, caller: Caller, on_text: OnText) -> Answer:
         route = self.workspace.route(name)
@@ -138,13 +158,13 @@ class LocalFace:
             await self.workspace.close_models()
         raise AssertionError("the line ended without an answer")
 
-    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]:
+    def search(self, body: Mapping[str, Any], *, eyes: Eyes) -> dict[str, Any]:
         from llmops.gateway import wire
         from llmops.gateway.knowledge import search_spec
 
         spec = search_spec(self.workspace, route=body.get("route"), collection=body.get("collection"))
         hits = self.workspace.search(
-            body["query"], spec=spec, caller=_caller(principals), k=body["k"], metadata=body.get("filter")
+            body["query"], spec=spec, caller=eyes.caller, k=body["k"], metadata=body.get("filter")
         )
         return {"collection": spec.collection, "hits": [wire.hit(hit) for hit in hits]}
 
@@ -192,13 +212,13 @@ class OwnerFace:
 
     owner: Owner
 
-    def ask(self, question: str, *, route: str, principals: Sequence[str], on_text: OnText) -> dict[str, Any]:
+    def ask(self, question: str, *, route: str, eyes: Eyes, on_text: OnText) -> dict[str, Any]:
         body = {"model": route, "messages": [{"role": "user", "content": question}], "stream": True}
         body["stream_options"] = {"include_usage": True}
         result: dict[str, Any] = {}
         text: list[str] = []
         splitter = EventSplitter()
-        for piece in self._post("/v1/chat/completions", body, principals):
+        for piece in self._post("/v1/chat/completions", body, eyes):
             for event in splitter.feed(piece):
                 data = data_of(event)
                 if not data or data == b"[DONE]":
@@ -221,8 +241,8 @@ class OwnerFace:
         }
         return {**result, "object": "chat.completion", "choices": [choice]}
 
-    def search(self, body: Mapping[str, Any], *, principals: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(b"".join(self._post("/v1/search", body, principals)))
+    def search(self, body: Mapping[str, Any], *, eyes: Eyes) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(b"".join(self._post("/v1/search", body, eyes)))
         return found
 
     def ingest(self, pipeline: str, *, options: Options, on_progress: OnProgress) -> dict[str, Any]:
@@ -237,7 +257,7 @@ class OwnerFace:
 
     def operate(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """As `LocalFace.operate`, done by the owner."""
-        done: dict[str, Any] = orjson.loads(b"".join(self._post(f"/api/ingest/{operation}", body, ())))
+        done: dict[str, Any] = orjson.loads(b"".join(self._post(f"/api/ingest/{operation}", body)))
         return done
 
     def evaluate(self, suite: str, *, target: Target, on_progress: OnAsked) -> dict[str, Any]:
@@ -263,7 +283,7 @@ class OwnerFace:
     def _told(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The objects that long work tells line by line; an error among them is raised."""
         buffer = b""
-        for piece in self._post(path, body, ()):
+        for piece in self._post(path, body):
             *lines, buffer = (buffer + piece).split(b"\n")
             for line in lines:
                 value = orjson.loads(line)
@@ -279,9 +299,8 @@ class OwnerFace:
     def _get(self, path: str) -> Iterator[bytes]:
         return self._send("GET", path, b"", {})
 
-    def _post(self, path: str, body: Mapping[str, Any], principals: Sequence[str]) -> Iterator[bytes]:
-        headers = {"X-Llmops-Principals": ",".join(principals)} if principals else {}
-        return self._send("POST", path, orjson.dumps(body), headers)
+    def _post(self, path: str, body: Mapping[str, Any], eyes: Eyes | None = None) -> Iterator[bytes]:
+        return self._send("POST", path, orjson.dumps(body), eyes.headers if eyes is not None else {})
 
     def _send(self, method: str, path: str, body: bytes, extra: Mapping[str, str]) -> Iterator[bytes]:
         parts = urlsplit(self.owner.url)
@@ -303,7 +322,3 @@ class OwnerFace:
 
 def _owner_error(body: Mapping[str, Any]) -> OwnerError:
     return OwnerError(body["error"]["message"], body["error"]["code"])
-
-
-def _caller(principals: Sequence[str]) -> Caller:
-    return Caller(name="owner", role="admin", principals=tuple(dict.fromkeys((*principals, EVERYONE))))

@@ -17,6 +17,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PrincipalOption = Annotated[
     list[str] | None, typer.Option("--principal", help="Ask with this principal's permissions; repeatable.")
 ]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Ask as this tenant; nothing else is seen.")]
 HERE = Path()
 
 

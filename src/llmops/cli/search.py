@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from llmops.cli.options import HERE, JsonOption, PrincipalOption, WorkspaceOption, print_json, read_filter
+from llmops.cli.options import (
+    HERE,
+    JsonOption,
+    PrincipalOption,
+    TenantOption,
+    WorkspaceOption,
+    print_json,
+    read_filter,
+)
 
 
 def search(
@@ -20,16 +28,17 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")] = 5,
     where: Annotated[list[str] | None, typer.Option("--filter", help="FIELD=VALUE of the metadata.")] = None,
     principal: PrincipalOption = None,
+    tenant: TenantOption = "",
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Find the passages that fit a query best."""
-    from llmops.cli.faces import open_face
+    from llmops.cli.faces import Eyes, open_face
 
     body = {"query": query, "k": k, "filter": read_filter(where)}
     body |= {name: value for name, value in (("collection", collection), ("route", route)) if value is not None}
     with open_face(workspace) as face:
-        found = face.search(body, principals=principal or ())
+        found = face.search(body, eyes=Eyes(principals=tuple(principal or ()), tenant=tenant))
     if as_json:
         print_json(found)
         return

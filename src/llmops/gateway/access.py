@@ -18,6 +18,7 @@ MAX_BODY_BYTES = 10_000_000
 _OPEN_PATHS = frozenset(("/", "/healthz", "/readyz", "/favicon.ico"))
 _LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 _ASKING_ROLES = frozenset(("app", "prompt-engineer", "ml-engineer", "admin"))
+_SOURCE_PATHS = frozenset(("/api/documents", "/api/ingest/events"))
 _ANONYMOUS = Caller()
 _OWNER = Caller(name="owner", role="admin")
 
@@ -72,6 +73,10 @@ class Access:
             caller = replace(caller, principals=tuple(dict.fromkeys((*asked.split(","), EVERYONE))))
         if caller.role == "admin" and (tenant := headers.get("x-llmops-tenant")) is not None:
             caller = replace(caller, tenant=tenant)
+        if caller.role == "source":
+            if path not in _SOURCE_PATHS or scope["method"] != "POST":
+                raise ForbiddenError("a key with the role 'source' may only send documents and events")
+            return caller
         if path.startswith("/api/") and caller.role != "admin":
             raise ForbiddenError(f"{path} is for administrators; use a key with the role 'admin'")
         if scope["method"] == "POST" and caller.role not in _ASKING_ROLES:

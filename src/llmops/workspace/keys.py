@@ -19,7 +19,7 @@ from llmops.records import EVERYONE, Caller
 from llmops.releases.audit import append_event
 from llmops.workspace.provenance import current_user
 
-Role = Literal["viewer", "app", "prompt-engineer", "ml-engineer", "risk-officer", "admin"]
+Role = Literal["viewer", "app", "prompt-engineer", "ml-engineer", "risk-officer", "source", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)
 _PREFIX = "lk-"
 _MAX_NAME = 128

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import qdrant_edge as edge
 
 from llmops.clients.protocols import Filter, SearchSettings, StoreSettings
-from llmops.clients.vectors.clauses import clauses, of_documents, of_tenant
+from llmops.clients.vectors.clauses import Clause, clauses, of_documents, of_tenant
 from llmops.clients.vectors.edge_errors import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room
 from llmops.clients.vectors.edge_forms import (
     edge_filter,
@@ -29,6 +29,11 @@ from llmops.records import Point, ScoredId, SparseVector
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_LOOKED_THROUGH = 300
+"""Best of all points among which a caller who may see most of them will find enough."""
+_MOST = 0.6
 
 
 class EdgeStore:
@@ -164,11 +169,21 @@ class EdgeStore:
         is_old = not where.tenant and not self._shards.knows_tenants(collection)
         corpus = edge.Filter() if where.principals is None or is_old else tenant_corpus(where.tenant)
 
-        def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
-            request = edge_queries(queries, n, must or (), corpus=corpus, settings=settings or SearchSettings())
-            with self._shards.calling(collection):
-                batch = shard.query_batch(request)
+        def run(queries: Mapping[str, Query], n: int, only: Sequence[Clause]) -> dict[str, list[ScoredId]]:
+            request = edge_queries(queries, n, only, corpus=corpus, settings=settings or SearchSettings())
+            batch = shard.query_batch(request)
             return {name: scored(points) for name, points in zip(queries, batch, strict=True)}
+
+        def ask(queries: Mapping[str, Query], n: int) -> dict[str, list[ScoredId]]:
+            with self._shards.calling(collection):
+                found: dict[str, list[ScoredId]] = {}
+                if must and DENSE in queries and n <= _LOOKED_THROUGH and _is_most(shard, must):
+                    all_best = run({DENSE: queries[DENSE]}, _LOOKED_THROUGH, ())[DENSE]
+                    best = _visible(shard, must, all_best)[:n]
+                    if len(best) == n:
+                        found[DENSE] = best
+                rest = {name: query for name, query in queries.items() if name not in found}
+                return found | (run(rest, n, must or ()) if rest else {})
 
         best = ranked(asked(dense, sparse) if must is not None else {}, limit, ask)
         return best.get(DENSE, []), best.get(SPARSE, [])
@@ -212,3 +227,17 @@ class EdgeStore:
     def close(self) -> None:
         """Flush, and give the folder back; a second call does nothing."""
         self._shards.close()
+
+
+def _is_most(shard: edge.EdgeShard, must: Sequence[Clause]) -> bool:
+    """Whether most points pass, as the engine estimates: to walk these costs more than to walk all of them."""
+    passing = shard.count(edge.CountRequest(exact=False, filter=edge_filter(must)))
+    return passing >= _MOST * shard.count(edge.CountRequest(exact=False))
+
+
+def _visible(shard: edge.EdgeShard, must: Sequence[Clause], found: Sequence[ScoredId]) -> list[ScoredId]:
+    """Those that pass, in their order; the engine says which."""
+    only = edge_filter(must, ids=[hit.chunk_id for hit in found])
+    page, _ = shard.scroll(scroll_request(only, limit=len(found), payload=False, vectors=False))
+    passing = {str(record.id) for record in page}
+    return [hit for hit in found if hit.chunk_id in passing]

@@ -16,7 +16,7 @@ from llmops.ingestion.parsing.media_types import PARSERS, ZIP, media_type_of, re
 
 __all__ = ["MAX_BYTES", "PARSER_VERSION", "Parsed", "media_type_of", "parse", "readable_formats"]
 
-PARSER_VERSION = 4
+PARSER_VERSION = 5
 """Part of every document's fingerprint: a change in how files are read makes them be read again."""
 
 MAX_BYTES = 50_000_000

@@ -22,7 +22,7 @@ _FRONT_MATTER = re.compile(
 _REMARKS = (("<!--", "-->"), ("{{<", ">}}"), ("{{%", "%}}"), ("{%", "%}"))  # comments, short codes, Liquid
 _MAX_METADATA_CHARACTERS = 1_000
 _MDX_IMPORT = re.compile(r"^(?:import|export)\s.+\bfrom\s+['\"].+['\"];?[ \t]*$", re.MULTILINE)
-_KEPT_KEYS = ("title", "description", "author", "date", "tags", "category", "weight")
+_KEPT_KEYS = ("title", "description", "author", "date", "tags", "category", "weight", "expires")
 _KEY = re.compile(r"\s*[\w-]+\s*[:=]|\s*#|\s*\[")
 _CODE = re.compile(
     r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)[ \t]*$|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
