@@ -286,6 +286,9 @@ class Workspace:
     def close(self) -> None:
         """Write what is queued and let go of the workspace."""
         self.writer.close()
+        for embedder in self._embedders.values():
+            if (end := getattr(embedder, "close", None)) is not None:
+                end()
         self.store.close()
         self.ledger.close()
         if self.ownership is not None:

@@ -31,7 +31,7 @@ class Reading:
         cosines: `(n,)`, with the question's vector.
         scores: `(n,)`, log-odds up to a constant; larger is better.
         behind: `(n,)`, at most 0: log-odds behind the best sentence, for whichever part of the question it suits.
-        evidence: `(3,)`, what P(answerable) is computed from.
+        evidence: `(4,)`, what P(answerable) is computed from.
         probability: P(answerable) in [0, 1].
     """
 

@@ -71,6 +71,7 @@ class Candidates:
     Attributes:
         coverage: `(n,)` share of the question that the sentence's own words hold.
         context_coverage: `(n,)` the same with its headings and the sentence before it.
+        passage_coverage: `(n,)` the same with its heading and the whole passage it stands in.
         rare_found: share of the question's names and numbers found anywhere in the context.
     """
 
@@ -78,6 +79,7 @@ class Candidates:
     words: QuestionWords
     coverage: NDArray[np.float64]
     context_coverage: NDArray[np.float64]
+    passage_coverage: NDArray[np.float64]
     rare_found: float
 
     def features(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -92,8 +94,8 @@ class Candidates:
         return scores
 
     def evidence(self, best: int, cosine: float) -> NDArray[np.float64]:
-        """`(3,)` what the best sentence and the context say about answerability."""
-        return np.array((cosine, self.coverage[best], self.rare_found))
+        """`(4,)` what the best sentence, its passage and the context say about answerability."""
+        return np.array((cosine, self.coverage[best], self.rare_found, self.passage_coverage[best]))
 
     def foremost(self, limit: int) -> NDArray[np.intp]:
         """Indices of at most `limit` candidates, the best by words and rank, in their order."""
@@ -107,6 +109,7 @@ class Candidates:
             words=self.words,
             coverage=self.coverage[indices],
             context_coverage=self.context_coverage[indices],
+            passage_coverage=self.passage_coverage[indices],
             rare_found=self.rare_found,
         )
 
@@ -120,11 +123,17 @@ def find_candidates(question: str, sentences: Sequence[Sentence]) -> Candidates:
     in_context = [
         own[i] | around[i] | (own[i - 1] if i and sentences[i].position else frozenset()) for i in quotable
     ]
+    passages: dict[int, set[str]] = {}
+    for sentence, found in zip(sentences, own, strict=True):
+        passages.setdefault(sentence.passage.rank, set()).update(found)
     return Candidates(
         sentences=tuple(sentences[i] for i in quotable),
         words=words,
         coverage=np.array([words.coverage(own[i]) for i in quotable]),
         context_coverage=np.array([words.coverage(found) for found in in_context]),
+        passage_coverage=np.array(
+            [words.coverage(passages[sentences[i].passage.rank] | around[i]) for i in quotable]
+        ),
         rare_found=words.rare_found(frozenset().union(*own, *around)),
     )
 
