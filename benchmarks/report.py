@@ -74,7 +74,7 @@ def required_data(argument: str | None, *parts: str) -> Path:
         where = "no data folder" if data is None else f"no {', '.join(missing)} in {str(data)!r}"
         print(f"skipped: {where}; name the folder of public data, or set LLMOPS_SHARED to its parent")
         sys.exit(0)
-    return data
+    return data.resolve()  # a workspace elsewhere will name it
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -42,7 +42,7 @@ def ingest_command(workspace: Path) -> CommandRun:
         printed = process.stdout.read()
     wall_s = time.perf_counter() - started
     if process.returncode:
-        raise SystemExit(f"llmops ingest ended with {process.returncode}")
+        raise SystemExit(f"llmops ingest ended with {process.returncode}: {printed.decode()[-2000:]}")
     return CommandRun(report=json.loads(printed)[0], wall_s=wall_s, peak_mb=peak)
 
 
