@@ -8,6 +8,7 @@ those documents once more, with the same point ids.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +31,8 @@ from llmops.tokens import Bm25
 
 ANYONE = Filter(principals=None)
 _WINDOW_CHUNKS = 256
+_FIRST_CHUNKS = 32  # the encoder shall not wait long for the first documents
+_TELL_S = 0.1
 _WINDOW_DOCUMENTS = 256
 _AWAY_AFTER = 5  # documents in a row that fail because of their source
 _HAS_VERSION = ("indexed", "failed", "parked", "pending")
@@ -76,6 +79,7 @@ class Indexing:
         self._store, self._collection = self.indexer.store, self.shape.collection
         self._ledger = DocumentLedger(self.indexer.database, self.shape.collection)
         self._bm25 = Bm25(average_terms=self.shape.average_terms)
+        self._taken: tuple[list[Prepared], Future[dict[str, NDArray[np.float32]]]] | None = None
         self._events = SourceEvents(
             self.indexer.database, self.indexer.store, self.indexer.collections, pipeline=self.spec.name
         )
@@ -87,30 +91,48 @@ class Indexing:
             SourceError: one after another fails because the source is away; what came before is written.
         """
         window: list[Prepared] = []
-        n_chunks = 0
-        try:
-            for item in prepared:
-                if item.is_gone:
-                    self._account_gone(item)
-                    continue
-                window.append(item)
-                self._watch(item)
-                n_chunks += len(item.chunks)
-                if n_chunks >= _WINDOW_CHUNKS or len(window) >= _WINDOW_DOCUMENTS:
-                    taken, window, n_chunks = window, [], 0
-                    self.write(taken)
-        except SourceError:
-            self.away.update(item.document_id for item in window[len(window) - self.n_away :])
-            self.write(window)
-            raise
-        self.write(window)
+        n_chunks, most = 0, _FIRST_CHUNKS
+        with ThreadPoolExecutor(1, thread_name_prefix="encode-ahead") as encoder:
+            try:
+                for item in prepared:
+                    if item.is_gone:
+                        self._account_gone(item)
+                        continue
+                    window.append(item)
+                    self._watch(item)
+                    n_chunks += len(item.chunks)
+                    if n_chunks >= most or len(window) >= _WINDOW_DOCUMENTS:
+                        self._take(window, encoder)
+                        window, n_chunks, most = [], 0, min(2 * most, _WINDOW_CHUNKS)
+            except SourceError:
+                self.away.update(item.document_id for item in window[len(window) - self.n_away :])
+                self._take(window, encoder)
+                self._write_taken()
+                raise
+            self._take(window, encoder)
+            self._write_taken()
 
-    def write(self, window: list[Prepared]) -> None:
-        """Make some documents searchable."""
+    def _take(self, window: list[Prepared], encoder: Executor) -> None:
+        """Let these documents be encoded, and write meanwhile those that were taken before."""
         window = [storable(item) for item in window if not self._empties(item)]
         if not window:
             return
-        vectors = self._vectors([item for item in window if not self._keeps_earlier_version(item)])
+        changed = [item for item in window if not self._keeps_earlier_version(item)]
+        encoding = encoder.submit(self._vectors, changed)
+        self._write_taken()
+        self._taken = (window, encoding)
+
+    def _write_taken(self) -> None:
+        """Make the documents that were taken last searchable."""
+        if self._taken is None:
+            return
+        (window, encoding), self._taken = self._taken, None
+        n_told = self.report.n_embedded
+        while not wait([encoding], timeout=_TELL_S).done:
+            if self.report.n_embedded > n_told:
+                n_told = self.report.n_embedded
+                self._tell("")
+        vectors = encoding.result()
         with self._events.in_order:
             self._write_in_order(window, vectors)
 
@@ -307,8 +329,7 @@ class Indexing:
         return self._store.fetch(collection, ids, where=ANYONE) if ids else {}
 
     def _embedded(self, n: int) -> None:
-        self.report.n_embedded += n
-        self._tell("")
+        self.report.n_embedded += n  # only here, in the thread that encodes
 
     def _account_gone(self, item: Prepared) -> None:
         self.gone.add(item.document_id)

@@ -19,6 +19,7 @@ _WESTERN = frozenset("àáâãäåæçèéêëíîïñòóôõöøœùúûüÿß
 _MAX_WESTERN_SHARE = 0.3
 _OTHER_ALPHABET = re.compile("[À-ÿ]{3}")
 _SAMPLE_BYTES = 200_000
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
 _MIN_WIDE = 4
 _MIN_NUL_SHARE = 0.4
 _MAX_NUL_SHARE = 0.02
@@ -40,7 +41,7 @@ def decode(raw: bytes) -> str:
     except UnicodeDecodeError:
         text = _detect(raw)
     sample = text[:_SAMPLE_BYTES]
-    n_control = sum(c < " " and c not in "\t\n\r\f\v" for c in sample)
+    n_control = len(_CONTROL.findall(sample))
     if n_control > _MAX_CONTROL_SHARE * len(sample):
         raise DocumentError("is binary data, not text")
     return text
