@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llmops.clients.protocols import Embedder, Filter
 from llmops.errors import SourceError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
+from llmops.ingestion.encoding import EncodedAhead
 from llmops.ingestion.events import SourceEvent, SourceEvents, readers
 from llmops.ingestion.outcomes import Emptied, expired, is_deleted, storable
 from llmops.ingestion.prepare import Prepared
@@ -74,6 +75,7 @@ class Indexing:
     emptied: dict[str, Emptied] = field(default_factory=dict)
     n_deleted: int = 0
     away: set[str] = field(default_factory=set)
+    ahead: EncodedAhead | None = None
 
     def __post_init__(self) -> None:
         self._store, self._collection = self.indexer.store, self.shape.collection
@@ -303,7 +305,8 @@ class Indexing:
         if self.donor != self._collection:
             known = {**self._known(items, self.donor), **known}
         missing = [chunk for chunk in chunks if chunk.chunk_id not in known]
-        vectors = self.embedder.embed([chunk.embedded_text for chunk in missing], self._embedded)
+        encode = self.ahead.embed if self.ahead is not None else self.embedder.embed
+        vectors = encode([chunk.embedded_text for chunk in missing], self._embedded)
         dense = {chunk.chunk_id: vector for chunk, vector in zip(missing, vectors, strict=True)}
         self.report.n_reused += len(chunks) - len(missing)
         return {**{key: point.dense for key, point in known.items()}, **dense}

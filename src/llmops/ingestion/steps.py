@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from llmops.ingestion.boilerplate import repeated
 from llmops.ingestion.chunking import needed_window
 from llmops.ingestion.comparison import Comparison, compare
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
+from llmops.ingestion.encoding import EncodedAhead
 from llmops.ingestion.erasure import forgotten_documents
 from llmops.ingestion.indexing import ANYONE, Indexing, OnProgress
 from llmops.ingestion.listing import Listing, document_id
@@ -142,13 +144,15 @@ class Sync:
         """Write what changed; a source that goes away in the middle of it becomes a problem of the listing."""
         mixed = _mixed(items)
         recipe = self.recipe(shape, mixed)
-        with read_ahead(mixed, recipe) as ready:
+        with read_ahead(mixed, recipe) as ready, closing(EncodedAhead(self.embedder)) as ahead:
             prepared = ready
             if shape is None:
-                prepared, average_terms = _measured(ready)
+                # A candidate takes vectors over from the collection that answers: what is new is not known yet.
+                prepared, average_terms = _measured(ready, None if self.options.beside else ahead)
                 shape = create(self.spec, self.indexer, self.embedder, average_terms, recipe.boilerplate)
                 self.report.collection = shape.collection
             indexing = self.indexing(shape, rows, len(mixed))
+            indexing.ahead = ahead
             try:
                 indexing.index(prepared)
             except SourceError as error:
@@ -160,7 +164,7 @@ class Sync:
         mixed = _mixed(items)
         recipe = self.recipe(None, mixed)
         with read_ahead(mixed, recipe) as ready:
-            _, average_terms = _measured(ready)
+            _, average_terms = _measured(ready, None)
         return create(self.spec, self.indexer, self.embedder, average_terms, recipe.boilerplate)
 
     def conclude(self, indexing: Indexing, to_do: Comparison, *, n_searchable: int) -> IngestReport:
@@ -338,13 +342,21 @@ def _mixed(items: Sequence[Item]) -> list[Item]:
     return sorted(items, key=lambda item: hashlib.blake2b(item.uri.encode("utf-8", "replace")).digest())
 
 
-def _measured(prepared: Iterator[Prepared]) -> tuple[Iterator[Prepared], float]:
-    """Mean number of BM25 terms in the first 2,000 chunks, and the documents as if they had not been looked at."""
+def _measured(prepared: Iterator[Prepared], ahead: EncodedAhead | None) -> tuple[Iterator[Prepared], float]:
+    """Mean number of BM25 terms in the first 2,000 chunks, and the documents as if they had not been looked at.
+
+    Args:
+        ahead: encodes the chunks meanwhile.
+    """
     sample: list[Prepared] = []
     lengths: list[int] = []
     for item in prepared:
         sample.append(item)
+        if ahead is not None:
+            ahead.add([chunk.embedded_text for chunk in item.chunks])
         lengths.extend(len(terms(chunk.embedded_text)) for chunk in item.chunks)
         if len(lengths) >= _SAMPLE_CHUNKS:
             break
+    if ahead is not None:
+        ahead.begin()
     return itertools.chain(sample, prepared), max(sum(lengths) / len(lengths), 1.0) if lengths else 1.0
