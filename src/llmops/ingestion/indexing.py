@@ -54,6 +54,7 @@ class Indexing:
         keeps_items: keep what fetching a document again needs, for a source that will not list it again.
         gone: documents that vanished from their source while it was read.
         written: documents that were written in this sync.
+        ahead: holds the vectors of chunks that were encoded while a new collection was measured.
     """
 
     spec: IngestionSpec
