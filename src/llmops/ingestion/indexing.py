@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from llmops.errors import SourceError
 from llmops.ingestion.documents import DocumentLedger, DocumentRow
 from llmops.ingestion.encoding import EncodedAhead
 from llmops.ingestion.events import SourceEvent, SourceEvents, readers
-from llmops.ingestion.outcomes import Emptied, expired, is_deleted, storable
+from llmops.ingestion.outcomes import Emptied, attempts_of, expired, is_deleted, retry_at, storable
 from llmops.ingestion.prepare import Prepared
 from llmops.ingestion.report import DocumentProblem, IngestReport, Progress
 from llmops.ingestion.shape import Indexer
@@ -37,7 +37,6 @@ _TELL_S = 0.1
 _WINDOW_DOCUMENTS = 256
 _AWAY_AFTER = 5  # documents in a row that fail because of their source
 _HAS_VERSION = ("indexed", "failed", "parked", "pending")
-_MAX_BACKOFF = timedelta(days=1)
 
 OnProgress = Callable[[Progress], None]
 
@@ -389,27 +388,10 @@ class Indexing:
             labels=stays.labels if stays else item.labels,
             signature=stays.signature if stays else item.signature,
             attempts=attempts,
-            retry_at=self._retry_at(attempts) if state == "failed" else None,
+            retry_at=retry_at(attempts, self.spec.sync.backoff_s) if state == "failed" else None,
             expires_at=stays.expires_at if stays else item.expires_at,
         )
 
     def _attempts(self, item: Prepared) -> int:
-        """Failures in a row of this version; that its source is away is no failure of a document."""
         before = self.rows.get(item.document_id)
-        if item.state != "failed":
-            return 0
-        if item.document_id in self.away:
-            return before.attempts if before is not None else 0
-        if before is not None and self.planned_at is not None and before.updated_at >= self.planned_at:
-            return max(before.attempts, 1)  # a step that is done again is no further failure
-        return before.attempts + 1 if before is not None and _is_same_version(before, item) else 1
-
-    def _retry_at(self, attempts: int) -> datetime:
-        wait = min(timedelta(seconds=self.spec.sync.backoff_s * 2 ** min(attempts - 1, 30)), _MAX_BACKOFF)
-        return datetime.now(UTC) + wait
-
-
-def _is_same_version(before: DocumentRow, item: Prepared) -> bool:
-    """By what the source says, and by the bytes where both could be read."""
-    is_same_content = before.fingerprint == item.fingerprint or not (before.fingerprint and item.fingerprint)
-    return before.listed == item.listed and is_same_content
+        return attempts_of(item, before, is_away=item.document_id in self.away, planned_at=self.planned_at)

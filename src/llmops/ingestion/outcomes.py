@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from llmops.clients.vectors.payload import to_payload
 from llmops.errors import DocumentError
@@ -11,6 +11,8 @@ from llmops.ingestion.documents import DocumentRow
 from llmops.ingestion.events import SourceEvent
 from llmops.ingestion.prepare import Prepared
 from llmops.records import DocumentState
+
+_MAX_BACKOFF = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,3 +56,29 @@ def storable(item: Prepared) -> Prepared:
     except DocumentError as error:
         return replace(item, state="failed", reason=str(error), chunks=(), signature=None)
     return item
+
+
+def attempts_of(item: Prepared, before: DocumentRow | None, *, is_away: bool, planned_at: datetime | None) -> int:
+    """Failures in a row of this version; that its source is away is no failure of a document.
+
+    Args:
+        planned_at: of a job, whose step may be done again: that is no further failure.
+    """
+    if item.state != "failed":
+        return 0
+    if is_away:
+        return before.attempts if before is not None else 0
+    if before is not None and planned_at is not None and before.updated_at >= planned_at:
+        return max(before.attempts, 1)
+    return before.attempts + 1 if before is not None and _is_same_version(before, item) else 1
+
+
+def _is_same_version(before: DocumentRow, item: Prepared) -> bool:
+    """By what the source says, and by the bytes where both could be read."""
+    is_same_content = before.fingerprint == item.fingerprint or not (before.fingerprint and item.fingerprint)
+    return before.listed == item.listed and is_same_content
+
+
+def retry_at(attempts: int, backoff_s: float) -> datetime:
+    """When a document that failed so often is tried again: the pause doubles, up to a day."""
+    return datetime.now(UTC) + min(timedelta(seconds=backoff_s * 2 ** min(attempts - 1, 30)), _MAX_BACKOFF)
