@@ -193,9 +193,8 @@ class Sync:
     def _let_go(self, indexing: Indexing) -> None:
         """Of a document that is refused or whose date has come nothing is kept, where we are who keeps it."""
         if isinstance(self.source, Pushed):
-            for key, row in indexing.rows.items():
-                if row.state in ("refused", "expired"):
-                    self.source.withhold(key, row.state, row.reason)
+            gone = {key: row for key, row in indexing.rows.items() if row.state in ("refused", "expired")}
+            self.source.withhold({key: (row.state, row.reason) for key, row in gone.items()})
 
     def recipe(self, shape: CollectionShape | None, items: Sequence[Item]) -> Recipe:
         """How documents are read; for a new collection what repeats is found out in a sample of them."""
@@ -284,10 +283,8 @@ class Sync:
         if not (self.options.accept_removals or self.options.allow_empty):
             lacking, rows = {*doomed, *indexing.emptied}, dict(indexing.rows)
             if indexing.shape.collection != self._serving_collection() and self.listing.is_everything:
-                answering = self._answering()
-                unanswered = _unanswered(
-                    answering, self.listing, indexing.rows
-                )  # a new collection would lack them
+                answering = self._answering()  # a new collection would lack some of them
+                unanswered = _unanswered(answering, self.listing, indexing.rows)
                 lacking = {*lacking, *unanswered}
                 rows = {**answering, **rows, **{key: answering[key] for key in unanswered}}
             share = self.spec.sync.max_removed_share

@@ -67,14 +67,24 @@ class Pushed:
                 values = {"item": {**kept, "acl": list(acl)}}
                 connection.execute(pushed_documents.update().where(here).values(values))
 
-    def withhold(self, document_id: str, state: str, reason: str) -> None:
-        """Let go of what is kept of a document: its date has come, or the policy refuses it by now."""
-        here = self._here(document_id)
-        with self._database.begin_alone() as connection:
-            item = connection.execute(select(pushed_documents.c.item).where(here)).scalar_one_or_none()
-            if item is not None and "withheld" not in item:
-                kept = {**item, "title": "", "metadata": {}, "withheld": [state, reason]}
-                connection.execute(pushed_documents.update().where(here).values(item=kept, raw=b""))
+    def withhold(self, reasons: Mapping[str, tuple[str, str]]) -> None:
+        """Let go of what is kept of documents whose date has come, or that the policy refuses by now.
+
+        Args:
+            reasons: state and reason by document id.
+        """
+        kept, ids = pushed_documents.c, list(reasons)
+        for start in range(0, len(ids), _PAGE):
+            some = kept.document_id.in_(ids[start : start + _PAGE])
+            query = select(kept.document_id, kept.item).where(
+                kept.pipeline == self._pipeline, some, kept.raw != b""
+            )
+            with self._database.begin_alone() as connection:
+                for row in connection.execute(query).all():
+                    why = list(reasons[row.document_id])
+                    item = {**row.item, "title": "", "metadata": {}, "withheld": why}
+                    here = self._here(row.document_id)
+                    connection.execute(pushed_documents.update().where(here).values(item=item, raw=b""))
 
     def remove(self, document_id: str) -> bool:
         """Forget a document's bytes; False when there were none."""
